@@ -10,7 +10,7 @@ PREFIX ?= /usr/local
 # What the wheel's name promises: linux, or in PyPA's image of that name, manylinux_2_28.
 WHEEL_PLATFORM ?= linux
 
-.PHONY: help setup setup-dev build demo test test-browser lint fmt bench check-plan check-flat gpu-day bench-filter bench-generate bench-engine bench-train bench-curate bench-gain sqlx goldens check-reference check-gguf check-endpoints soak clean release install wheel test-wheel deb check-targets docs deny
+.PHONY: help setup setup-dev build demo test test-browser lint fmt bench check-plan check-flat gpu-day bench-filter bench-generate bench-engine bench-train bench-curate bench-gain sqlx goldens check-reference check-gguf check-endpoints check-axe soak clean release install wheel test-wheel deb check-targets docs deny
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 24
@@ -34,7 +34,11 @@ test: setup ## every test
 
 test-browser: setup ## the page of ewe curate in headless Chromium; installs it where it can
 	@scripts/setup_browser.sh
-	$(CARGO) test --locked $(FEATURES) --test browser -- --ignored --test-threads=2
+	$(CARGO) test --locked $(FEATURES) --test browser -- --ignored --test-threads=2 --skip axe_
+
+check-axe: setup ## what axe-core finds of the page's accessibility, in every state; fetches it from npm
+	@scripts/setup_browser.sh
+	EWE_AXE="$$(scripts/setup_axe.sh)" $(CARGO) test --locked $(FEATURES) --test browser -- --ignored --nocapture axe_
 
 lint: setup ## check the format, the structure, and clippy; warnings are errors
 	$(CARGO) fmt --check

@@ -152,7 +152,7 @@ fn kernels() {
     let mut all = compiler();
     all.file("csrc/dispatch.cpp");
     for (name, flags) in LEVELS.into_iter().filter(|(_, flags)| flags.is_empty() || x86) {
-        for file in ["kernels", "optimizers"] {
+        for file in ["kernels", "backward", "optimizers"] {
             let mut one = compiler();
             // Objects are named after their source, so each level has its own folder.
             one.out_dir(out.join(name));

@@ -3,21 +3,30 @@ alone, on rows that ewe grew from them, and on both.
 
     make bench-gain        or    .venv/bin/python benches/gain.py [--quick] [--dir DIR] [options]
 
+EWE names another program than target/debug/ewe, such as a copy that no build replaces.
+
 For each of three random seeds: the seed tasks are split by task, 65 of 215 held out; the model
 writes as many rows as seeds are left; each row gets an influence (from a run on everything), a
-difficulty (IFD) and a judge's score; then one adapter is tuned for each row set below, and
-evaluated on the held-out tasks: negative log-likelihood of the references in nats a token, ROUGE-L,
-and the share of answers that the model ends itself.
+difficulty (IFD) and a judge's score; then one adapter is tuned for each row set of ROW_SETS below,
+and evaluated on the held-out tasks: negative log-likelihood of the references in nats a token,
+ROUGE-L, and the share of answers that the model ends itself. With --teacher, another model writes
+rows from the same seeds, too.
 
-Row sets: none (the base model); seeds; grown; seeds + grown; seeds + the better half of the grown
-rows by influence, by IFD, by judge. With --teacher, also seeds + rows that another model wrote.
+Seeds and grown rows are twice as many rows, so twice as many steps: "seeds, twice the epochs" tells
+how much of a difference is due to that. "Grown, then seeds" continues the adapter of the grown rows
+on the seeds.
 
-Differences to "seeds" are paired: the same held-out tasks, resampled together 10,000 times.
-Everything is kept in --dir, so the same command goes on where it was stopped.
+Differences to "seeds" are paired: the same held-out tasks, drawn with replacement 10,000 times. A
+task that several random seeds held out is drawn as a whole.
+
+Everything is kept in --dir, so the same command goes on where it was stopped. The figures of each
+held-out task are in DIR/seed-N.json; --table prints the tables of such files, which may come from
+several machines, with the row sets that all of them have.
 """
 
 import argparse
 import json
+import os
 import random
 import shutil
 import sqlite3
@@ -27,10 +36,11 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-EWE = ROOT / "target/debug/ewe"
+EWE = Path(os.environ.get("EWE", ROOT / "target/debug/ewe"))
 SEED_TASKS = ROOT / "seeds/seed_tasks.jsonl"
 RESAMPLES = 10_000
-FIGURES = {"nll": "NLL", "rougeL": "ROUGE-L", "stop_rate": "stop rate"}
+FIGURES = ("nll", "rougeL", "stop_rate")
+SEEDS, GROWN = "origin = 'seed'", "origin = 'machine'"
 
 
 def options():
@@ -38,10 +48,12 @@ def options():
     parser.add_argument("--model", default=ROOT / "models/gemma-3-270m", type=Path)
     parser.add_argument("--dir", default=ROOT / "target/gain", type=Path, help="keeps everything")
     parser.add_argument("--seeds", default=3, type=int, help="how many random seeds")
+    parser.add_argument("--first-seed", default=0, type=int, help="the first of them")
     parser.add_argument("--held-out", default=65, type=int, help="tasks held out")
     parser.add_argument("--grown", type=int, help="rows to grow [default: as many as seeds are left]")
     parser.add_argument("--epochs", default=3, type=int)
     parser.add_argument("--teacher", help="another model, a directory, that writes rows too")
+    parser.add_argument("--table", nargs="+", type=Path, metavar="FILE", help="print tables of seed-N.json files")
     parser.add_argument("--quick", action="store_true", help="one seed, 20 tasks held out, 30 rows, 1 epoch")
     args = parser.parse_args()
     if args.quick:
@@ -89,7 +101,8 @@ class Trial:
         args = self.args
         self.once("init", lambda: self.ewe("init", "--db", self.db, "--seeds", SEED_TASKS))
         self.once("split", lambda: self.ewe("split", "--db", self.db, "--eval", args.held_out, "--seed", self.seed))
-        self.kept = query(self.db, "select count(*) from task where id not in (select task_id from held_out)")[0][0]
+        kept = f"select count(*) from task where {SEEDS} and id not in (select task_id from held_out)"
+        self.kept = query(self.db, kept)[0][0]
         target = args.grown or self.kept
         generate = ["generate", "--db", self.db, "--target", target, "--seed", self.seed]
         self.once("grow", lambda: self.ewe(*generate, "--model", args.model))
@@ -103,98 +116,148 @@ class Trial:
     def rate(self):
         args = self.args
         tuned = self.dir / "for-influence"
-        self.once("rate-train", lambda: self.train("for-influence", None, "--keep-checkpoints", 2))
+        self.once("rate-train", lambda: self.train("for-influence", {"options": ["--keep-checkpoints", 2]}))
         self.once("influence", lambda: self.ewe("influence", "--db", self.db, "--run-dir", tuned))
         self.once("ifd", lambda: self.ewe("score", "--db", self.db, "--model", args.model))
         self.once("judge", lambda: self.ewe("judge", "--db", self.db, "--model", args.model))
 
-    def train(self, name, where, *more, db=None):
+    def train(self, name, rows):
         out = self.dir / name
         shutil.rmtree(out, ignore_errors=True)
-        chosen = ["--where", where] if where else []
         self.ewe(
-            "train", "--db", db or self.db, "--model", self.args.model, "--out", out, *chosen, *more,
-            "--epochs", self.args.epochs, "--seed", self.seed,
+            "train", "--db", rows.get("db", self.db), "--model", self.args.model, "--out", out,
+            "--epochs", self.args.epochs * rows.get("times", 1), "--seed", self.seed, "--eval-every", 1_000_000,
+            *(["--where", rows["where"]] if rows.get("where") else []),
+            *(["--adapter", self.dir / slug(rows["after"])] if rows.get("after") else []),
+            *rows.get("options", []),
         )  # fmt: skip
 
-    def better_half(self, column):
-        """Returns the rows that stay: seeds, and the grown rows above the median of a column."""
+    def better_half(self, column, bound=None):
+        """Returns the rows that stay: seeds, and about half of the grown rows, those with the
+        highest values. Scores of a judge are few numbers, so it may not be exactly half."""
+        usable = f"{column} is not null" + (f" and {column} < {bound}" if bound else "")
         values = sorted(
             value for (value,) in query(self.db, f"""
-                select {column} from task
-                where origin = 'machine' and review <> 'rejected' and {column} is not null""")
+                select {column} from task where origin = 'machine' and review <> 'rejected' and {usable}""")
         )  # fmt: skip
-        median = values[len(values) // 2] if values else 0
-        return f"origin = 'seed' or {column} >= {median!r}"
+        half = len(values) / 2
+        least = min(values, key=lambda value: abs(sum(other >= value for other in values) - half), default=0)
+        below = f" and {column} < {bound}" if bound else ""
+        return f"origin = 'seed' or ({column} >= {least!r}{below})"
 
     def row_sets(self):
-        return {
+        """Returns name and rows of each adapter; one that continues another comes after it."""
+        sets = {
             "base": None,
-            "seeds": "origin = 'seed'",
-            "grown": "origin = 'machine'",
-            "seeds + grown": "id > 0",
-            "seeds + best half by influence": self.better_half("influence"),
-            "seeds + best half by IFD": self.better_half("ifd"),
-            "seeds + best half by judge": self.better_half("score"),
+            "seeds": {"where": SEEDS},
+            "seeds, twice the epochs": {"where": SEEDS, "times": 2},
+            "grown": {"where": GROWN},
+            "seeds + grown": {},
+            "grown, then seeds": {"where": SEEDS, "after": "grown"},
+            "seeds + best half by influence": {"where": self.better_half("influence")},
+            # The paper leaves out rows from 1 on: their instruction does not help (Li et al. 2023).
+            "seeds + best half by IFD": {"where": self.better_half("ifd", bound=1)},
+            "seeds + best half by judge": {"where": self.better_half("score")},
         }
+        if self.args.teacher:
+            sets["teacher"] = {"where": GROWN, "db": self.taught}
+            sets["seeds + teacher"] = {"db": self.taught}
+            sets["teacher, then seeds"] = {"where": SEEDS, "db": self.taught, "after": "teacher"}
+        return sets
 
-    def measure(self, name, where, db=None):
+    def measure(self, name, rows):
         """Returns the figures of a row set, and those of each held-out task."""
-        slug = name.replace(" + ", "-").replace(" ", "-")
-        result, answers = self.dir / f"{slug}.json", self.dir / f"{slug}.jsonl"
+        folder = slug(name)
+        result, answers = self.dir / f"{folder}.json", self.dir / f"{folder}.jsonl"
         adapter = []
-        if where:
-            self.once(f"train-{slug}", lambda: self.train(slug, where, db=db))
-            adapter = ["--adapter", self.dir / slug]
+        if rows is not None:
+            self.once(f"train-{folder}", lambda: self.train(folder, rows))
+            adapter = ["--adapter", self.dir / folder]
         evaluate = ["eval", "--db", self.db, "--model", self.args.model, *adapter, "--suite", "held-out"]
         evaluate += ["--template", "alpaca", "--max-tokens", 128, "--out", result, "--answers", answers]
-        self.once(f"eval-{slug}", lambda: self.ewe(*evaluate))
+        self.once(f"eval-{folder}", lambda: self.ewe(*evaluate))
         figures = json.loads(result.read_text())["suites"]["held-out"]
         items = {}
         for line in answers.read_text().splitlines():
             row = json.loads(line)
-            items[row["task"]] = row["scores"]
-        return {key: figures[key] for key in FIGURES}, items
+            items[str(row["task"])] = {key: row["scores"].get(key) for key in ("nll", "rougeL", "reference_tokens")}
+        return {"figures": {key: figures[key] for key in FIGURES}, "items": items}
+
+    def run(self):
+        """Does everything of this seed, and returns the figures of each row set. They are written
+        after each, so that a run that was stopped has those that it came to."""
+        self.grow()
+        self.rate()
+        grown = query(self.db, "select count(*) from task where origin = 'machine' and review <> 'rejected'")[0][0]
+        args = self.args
+        result = {
+            "seed": self.seed, "model": args.model.name, "teacher": args.teacher and Path(args.teacher).name,
+            "seeds": self.kept, "grown": grown, "held_out": args.held_out, "epochs": args.epochs,
+            "rows": {},
+        }  # fmt: skip
+        for name, rows in self.row_sets().items():
+            result["rows"][name] = self.measure(name, rows)
+            (args.dir / f"seed-{self.seed}.json").write_text(json.dumps(result, indent=1) + "\n")
+        return result
 
 
-def paired(ours, theirs, key, rng):
-    """Returns the mean difference of two row sets over the same items, with its 95 % interval."""
-    differences = [
-        ours[item][key] - theirs[item][key]
-        for item in theirs
-        if item in ours and ours[item].get(key) is not None and theirs[item].get(key) is not None
-    ]
-    means = sorted(statistics.fmean(rng.choices(differences, k=len(differences))) for _ in range(RESAMPLES))
-    return statistics.fmean(differences), means[int(0.025 * RESAMPLES)], means[int(0.975 * RESAMPLES)]
+def slug(name):
+    return name.replace(",", "").replace(" + ", "-").replace(" ", "-")
+
+
+def paired(pairs, key):
+    """Returns the mean difference of two row sets, an answer's ROUGE-L or a reference token's NLL,
+    with its 95 % interval: tasks are drawn, with all their instances."""
+    rng = random.Random(0)
+    of_task = {}
+    for ours, theirs in pairs:
+        for instance in sorted(theirs.keys() & ours.keys()):
+            one, other = ours[instance], theirs[instance]
+            if one.get(key) is not None and other.get(key) is not None:
+                sums = of_task.setdefault(instance.split(",")[0], [0.0, 0])
+                sums[0] += one[key] - other[key]
+                sums[1] += one["reference_tokens"] if key == "nll" else 1
+    tasks = list(of_task.values())
+    mean = lambda drawn: sum(total for total, _ in drawn) / sum(count for _, count in drawn)
+    means = sorted(mean(rng.choices(tasks, k=len(tasks))) for _ in range(RESAMPLES))
+    return mean(tasks), means[int(0.025 * RESAMPLES)], means[int(0.975 * RESAMPLES)]
+
+
+def print_table(results):
+    """Prints the figures of each row set, and what each gains over the seeds alone."""
+    first = results[0]
+    print(f"\n{first['model']}, random seeds {', '.join(str(one['seed']) for one in results)},", end=" ")
+    print(f"{first['seeds']} seeds, {first['held_out']} held out, {first['epochs']} epochs,", end=" ")
+    print(f"grown rows {', '.join(str(one['grown']) for one in results)}\n")
+    print("| rows | NLL | ROUGE-L | stop rate | NLL below that of seeds, 95 % | each random seed | ROUGE-L above, 95 % |")
+    print("| --- | ---: | ---: | ---: | --- | --- | --- |")
+    for name in [name for name in first["rows"] if all(name in one["rows"] for one in results)]:
+        of_seeds = [one["rows"][name]["figures"] for one in results]
+        means = [statistics.fmean(one[key] for one in of_seeds) for key in FIGURES]
+        nll = each = rouge = ""
+        if name != "seeds":
+            # Above zero, the others are better than the seeds.
+            pairs = [(one["rows"][name]["items"], one["rows"]["seeds"]["items"]) for one in results]
+            turned = [(seeds, others) for others, seeds in pairs]
+            nll = interval(*paired(turned, "nll"), 3)
+            each = ", ".join(f"{paired([pair], 'nll')[0]:+.3f}" for pair in turned)
+            rouge = interval(*paired(pairs, "rougeL"), 1)
+        print(f"| {name} | {means[0]:.3f} | {means[1]:.1f} | {means[2]:.0f} % | {nll} | {each} | {rouge} |")
+
+
+def interval(mean, low, high, digits):
+    return f"{mean:+.{digits}f} ({low:+.{digits}f} to {high:+.{digits}f})"
 
 
 def main():
     args = options()
-    start = time.time()
-    figures, items = {}, {}
-    for seed in range(args.seeds):
+    if args.table:
+        return print_table([json.loads(path.read_text()) for path in args.table])
+    results = []
+    for seed in range(args.first_seed, args.first_seed + args.seeds):
         print(f"seed {seed}", flush=True)
-        trial = Trial(args, seed)
-        trial.grow()
-        trial.rate()
-        row_sets = [(name, where, None) for name, where in trial.row_sets().items()]
-        if args.teacher:
-            row_sets.append((f"seeds + rows of {Path(args.teacher).name}", "id > 0", trial.taught))
-        for name, where, db in row_sets:
-            of_set, of_items = trial.measure(name, where, db)
-            figures.setdefault(name, []).append(of_set)
-            # Items of all seeds together; each seed has a split of its own.
-            items.setdefault(name, {}).update({(seed, item): scores for item, scores in of_items.items()})
-    rng = random.Random(0)
-    print(f"\n{args.model.name}, {args.seeds} seeds, {args.held_out} tasks held out, {args.epochs} epochs,", end=" ")
-    print(f"{(time.time() - start) / 60:.0f} minutes\n")
-    print("| rows | NLL | ROUGE-L | stop rate | NLL less than that of seeds, 95 % |")
-    print("| --- | ---: | ---: | ---: | --- |")
-    for name, of_seeds in figures.items():
-        means = [statistics.fmean(one[key] for one in of_seeds) for key in FIGURES]
-        mean, low, high = paired(items["seeds"], items[name], "nll", rng)
-        gain = "" if name == "seeds" else f"{mean:+.3f} ({low:+.3f} to {high:+.3f})"
-        print(f"| {name} | {means[0]:.3f} | {means[1]:.1f} | {means[2]:.0f} % | {gain} |")
+        results.append(Trial(args, seed).run())
+    print_table(results)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,10 @@
 """Planted bad rows: does `ewe influence` find them, does leaving out the worst rows help, and how
 long does it take beside an epoch of training?
 
-    .venv/bin/python benches/influence.py [--quick] [--seeds N] [--directions adam,less,sgd]
-        [--work DIR] [--model DIR]
+    .venv/bin/python benches/influence.py [--quick] [--seeds N] [--first-seed N]
+        [--directions adam,less,sgd] [--work DIR] [--model DIR]
+
+EWE names another program than target/debug/ewe, such as a copy that no build replaces.
 
 500 rows: the shipped seeds and rows of simple skills (influence_rows.py), less 120 that are held
 out, 60 on which influence is computed and 60 on which losses are measured: rows that chose nothing.
@@ -34,7 +36,7 @@ from pathlib import Path
 from influence_rows import KINDS, own_rows, seed_rows, spoil
 
 ROOT = Path(__file__).resolve().parent.parent
-EWE = ROOT / "target/debug/ewe"
+EWE = Path(os.environ.get("EWE", ROOT / "target/debug/ewe"))
 DIRECTIONS = ("adam", "less", "sgd")
 
 
@@ -168,9 +170,10 @@ def main():
     parser.add_argument("--work", type=Path, default=ROOT / "target/bench-influence")
     parser.add_argument("--model", type=Path, default=ROOT / "models/gemma-3-270m")
     parser.add_argument("--seeds", type=int, default=3, help="how many random seeds")
+    parser.add_argument("--first-seed", type=int, default=1, help="the first of them")
     parser.add_argument("--directions", type=lambda text: text.split(","), default=DIRECTIONS, help="`adam` is one")
     options = parser.parse_args()
-    seeds = (1,) if options.quick else range(1, options.seeds + 1)
+    seeds = (1,) if options.quick else range(options.first_seed, options.first_seed + options.seeds)
     results = []
     for seed in seeds:
         results.append(Trial(seed, options).run())

@@ -1,12 +1,15 @@
 // Chooses the kernels for the processor at run time.
 
+#include "backward.h"
 #include "kernels.h"
 #include "optimizers.h"
 
 extern "C" {
+extern const ewe_backward ewe_backward_base;
 extern const ewe_kernels ewe_kernels_base;
 extern const ewe_optimizers ewe_optimizers_base;
 #if defined(__x86_64__)
+extern const ewe_backward ewe_backward_v3, ewe_backward_v4, ewe_backward_v4_bf16;
 extern const ewe_kernels ewe_kernels_v3, ewe_kernels_v4, ewe_kernels_v4_bf16;
 extern const ewe_optimizers ewe_optimizers_v3, ewe_optimizers_v4, ewe_optimizers_v4_bf16;
 #endif
@@ -40,6 +43,8 @@ extern "C" {
 #else
 #define EWE_HERE(table) return &table##_base
 #endif
+
+const ewe_backward *ewe_backward_here(void) { EWE_HERE(ewe_backward); }
 
 const ewe_kernels *ewe_kernels_here(void) { EWE_HERE(ewe_kernels); }
 

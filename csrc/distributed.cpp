@@ -66,7 +66,7 @@ int ewe_store_add(void *store, const char *key, int64_t amount, int64_t *sum, ch
     return guarded(error, room, [&] { *sum = store_of(store)->add(key, amount); });
 }
 
-int ewe_group_gloo(void *store, int rank, int size, const char *device, int is_interface, int64_t millis, void **group, char *error,
+int ewe_group_gloo(void *store, int rank, int size, const char *device, int is_interface, int64_t millis, const char *meeting, void **group, char *error,
                    size_t room) {
     return guarded(error, room, [&] {
         const auto options = c10d::ProcessGroupGloo::Options::create(std::chrono::milliseconds(millis));
@@ -74,7 +74,8 @@ int ewe_group_gloo(void *store, int rank, int size, const char *device, int is_i
         options->devices.push_back(name.empty()     ? c10d::ProcessGroupGloo::createDefaultDevice()
                                    : is_interface ? c10d::ProcessGroupGloo::createDeviceForInterface(name)
                                                   : c10d::ProcessGroupGloo::createDeviceForHostname(name));
-        *group = new GroupPointer(c10::make_intrusive<c10d::ProcessGroupGloo>(store_of(store), rank, size, options));
+        const StorePointer own = c10::make_intrusive<c10d::PrefixStore>(meeting, store_of(store));
+        *group = new GroupPointer(c10::make_intrusive<c10d::ProcessGroupGloo>(own, rank, size, options));
     });
 }
 
@@ -102,6 +103,14 @@ int ewe_group_all_gather(void *group, ewe_tensor whole, ewe_tensor part, void **
 
 int ewe_group_reduce_scatter(void *group, ewe_tensor part, ewe_tensor whole, void **work, char *error, size_t room) {
     return begun(work, error, room, [&] { return group_of(group)._reduce_scatter_base(tensor(part), tensor(whole)); });
+}
+
+int ewe_group_exchange(void *group, ewe_tensor to, ewe_tensor from, void **work, char *error, size_t room) {
+    return begun(work, error, room, [&] {
+        // No counts: equal parts.
+        std::vector<int64_t> of_to, of_from;
+        return group_of(group).alltoall_base(tensor(to), tensor(from), of_to, of_from);
+    });
 }
 
 int ewe_group_barrier(void *group, void **work, char *error, size_t room) {

@@ -25,8 +25,8 @@ int ewe_store_add(void *store, const char *key, int64_t amount, int64_t *sum, ch
 
 /* Joins a group that computes on CPUs, by Gloo. `device` is an address of this machine, or the name
  * of a network interface if `is_interface`; by default the address of its host name. A collective
- * fails after `millis`. */
-int ewe_group_gloo(void *store, int rank, int size, const char *device, int is_interface, int64_t millis, void **group, char *error,
+ * fails after `millis`. Groups of one store differ by where they meet. */
+int ewe_group_gloo(void *store, int rank, int size, const char *device, int is_interface, int64_t millis, const char *meeting, void **group, char *error,
                    size_t room);
 
 /* Collectives in progress. All ranks begin the same ones in the same order. Results are in place:
@@ -36,6 +36,8 @@ int ewe_group_all_reduce(void *group, ewe_tensor x, int is_max, void **work, cha
 int ewe_group_broadcast(void *group, ewe_tensor x, int root, void **work, char *error, size_t room);
 int ewe_group_all_gather(void *group, ewe_tensor whole, ewe_tensor part, void **work, char *error, size_t room);
 int ewe_group_reduce_scatter(void *group, ewe_tensor part, ewe_tensor whole, void **work, char *error, size_t room);
+/* Parts of `from`, as many as ranks, to each rank one: `to` has what each sent, by its number. */
+int ewe_group_exchange(void *group, ewe_tensor to, ewe_tensor from, void **work, char *error, size_t room);
 int ewe_group_barrier(void *group, void **work, char *error, size_t room);
 
 /* Waits for `millis` at most: `*done` says whether it has ended. Fails if it has failed. */

@@ -2,6 +2,7 @@
 // of instructions under the name EWE_TABLE; dispatch.cpp chooses one.
 
 #include "kernels.h"
+#include "activations.h"
 #include "vectors.h"
 
 #include <vector>
@@ -15,18 +16,6 @@
 #endif
 
 namespace {
-
-inline f32x16 tanh_of(f32x16 x) {
-    f32x16 e = exponential(x + x);
-    return all(1.0f) - all(2.0f) / (e + all(1.0f));
-}
-
-inline f32x16 gelu_tanh(f32x16 x) {
-    f32x16 inner = all(0.7978845608028654f) * (x + all(0.044715f) * x * x * x);
-    return all(0.5f) * x * (all(1.0f) + tanh_of(inner));
-}
-
-inline f32x16 silu(f32x16 x) { return x / (all(1.0f) + exponential(-x)); }
 
 template <class T>
 void rms_norm_row(int kind, const T *x, const T *weight, const T *residual, T *out, int64_t d, float eps) {

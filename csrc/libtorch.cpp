@@ -4,6 +4,7 @@
 #include "attention.cpp"
 #include "context.cpp"
 #include "distributed.cpp"
+#include "fused.cpp"
 #include "keyed.cpp"
 #include "linear.cpp"
 #include "memory.cpp"

@@ -22,6 +22,23 @@ int ewe_forget_gradient(ewe_tensor leaf, char *error, size_t room) {
     return guarded(error, room, [&] { tensor(leaf).mutable_grad().reset(); });
 }
 
+int ewe_storage_release(ewe_tensor x, char *error, size_t room) {
+    return guarded(error, room, [&] {
+        c10::StorageImpl *storage = tensor(x).storage().unsafeGetStorageImpl();
+        const at::Device device = storage->device();
+        storage->set_data_ptr_noswap(at::DataPtr(nullptr, device));
+        storage->set_nbytes(0);
+    });
+}
+
+int ewe_storage_fill(ewe_tensor x, size_t bytes, char *error, size_t room) {
+    return guarded(error, room, [&] {
+        c10::StorageImpl *storage = tensor(x).storage().unsafeGetStorageImpl();
+        storage->set_data_ptr_noswap(storage->allocator()->allocate(bytes));
+        storage->set_nbytes(bytes);
+    });
+}
+
 int ewe_gpu_memory(int index, ewe_gpu_bytes *bytes, char *error, size_t room) {
     return guarded(error, room, [&] {
         auto *allocator = gpu_allocator();

@@ -496,6 +496,40 @@ void factored(const ewe_factored *step, ewe_weights weights, int type, const voi
     });
 }
 
+// Returns what the next step would make of 16 elements of a gradient; `m` and `v` are their moments.
+template <bool FIRST> inline f32x16 next_of(const ewe_next_update &next, f32x16 g, f32x16 m, f32x16 v) {
+    f32x16 second = g * g * all(next.second_share) + v * all(next.second_kept);
+    f32x16 below = root(second) * all(next.second_bias) + all(next.eps);
+    f32x16 above = FIRST ? (g * all(next.first_share) + m * all(next.first_kept)) * all(next.first_bias) : g;
+    return above / below;
+}
+
+template <bool FIRST, bool SECOND>
+void add_update(const ewe_next_update *next, const float *gradient, const float *first, const float *second,
+                const float *sign, const ewe_piece &piece, float *sketch) {
+    along(piece.length, [&](int64_t i, auto here) {
+        int64_t at = piece.start + i;
+        f32x16 x = here.get(gradient + at);
+        if (SECOND) x = next_of<FIRST>(*next, x, FIRST ? here.get(first + at) : f32x16{}, here.get(second + at));
+        if (sign) x *= here.get(sign + at);
+        float *place = sketch + piece.place + i;
+        here.set(place, here.get(place) + x);
+    });
+}
+
+// Examples side by side, so that sums do not depend on the number of threads.
+void add_updates(const ewe_next_update *next, const float *gradient, const float *first, const float *second,
+                 const float *sign, const ewe_piece *pieces, int64_t count, float *sketch, int64_t examples,
+                 int64_t numbers, int64_t places) {
+    auto add = !second ? add_update<false, false> : first ? add_update<true, true> : add_update<false, true>;
+#pragma omp parallel for schedule(static) if (examples * numbers > WORTH_A_THREAD)
+    for (int64_t e = 0; e < examples; e++) {
+        for (int64_t n = 0; n < count; n++) {
+            add(next, gradient + e * numbers, first, second, sign, pieces[n], sketch + e * places);
+        }
+    }
+}
+
 }  // namespace
 
-extern "C" const ewe_optimizers EWE_TABLE = {adamw, sum_of_squares, squares, scaled_squares, factored};
+extern "C" const ewe_optimizers EWE_TABLE = {adamw, sum_of_squares, squares, scaled_squares, factored, add_updates};

@@ -67,6 +67,22 @@ typedef struct {
     uint32_t key[2];
 } ewe_factored;
 
+/* What the next step of AdamW would make of a gradient, up to learning rate and sign. */
+typedef struct {
+    float first_kept;   /* beta1 */
+    float first_share;  /* 1 - beta1 */
+    float first_bias;   /* 1 / (1 - beta1^t) */
+    float second_kept;  /* beta2 */
+    float second_share; /* 1 - beta2 */
+    float second_bias;  /* 1 / √(1 - beta2^t) */
+    float eps;
+} ewe_next_update;
+
+/* `length` numbers of a parameter from `start` on, which are added from `place` on. */
+typedef struct {
+    int64_t start, length, place;
+} ewe_piece;
+
 typedef struct {
     /* Updates moments and weights of `count` elements; `gradient` is of `type`, EWE_FP32 or
      * EWE_BF16. */
@@ -89,6 +105,13 @@ typedef struct {
      * column_c). */
     void (*factored)(const ewe_factored *step, ewe_weights weights, int type, const void *gradient_rc, const float *row_r,
                      const float *column_c, int64_t rows, int64_t columns);
+
+    /* Adds to each sketch what AdamW would make of one example's gradient, times the signs. Without
+     * first moments (null) the gradient stands in their place, without second ones it is added as
+     * it is; without signs all are 1. */
+    void (*add_updates)(const ewe_next_update *next, const float *gradient_ep, const float *first_p,
+                        const float *second_p, const float *sign_p, const ewe_piece *pieces, int64_t count,
+                        float *sketch_ek, int64_t examples, int64_t numbers, int64_t places);
 } ewe_optimizers;
 
 /* Stripes of rows whose column sums are computed apart, so that the order of sums does not depend

@@ -53,6 +53,11 @@ int ewe_keyed_uniform(ewe_tensor keys, int64_t salt, int64_t columns, ewe_tensor
 /* Frees the gradient that backward passes have accumulated in a leaf. */
 int ewe_forget_gradient(ewe_tensor leaf, char *error, size_t room);
 
+/* Gives the memory of a storage of its own back, and to it new memory of `bytes` bytes, with
+ * undefined contents. Views of it keep their sizes, and must not be read in between. */
+int ewe_storage_release(ewe_tensor x, char *error, size_t room);
+int ewe_storage_fill(ewe_tensor x, size_t bytes, char *error, size_t room);
+
 /* Bytes of a GPU, as counted by libtorch's allocator: allocated, most allocated since the last
  * `ewe_gpu_forget_peak`, free. */
 typedef struct {
@@ -124,6 +129,13 @@ typedef struct {
 } ewe_context;
 
 int ewe_cuda_context(ewe_context *settings, char *error, size_t room);
+
+/* The kernels of kernels.h, each recorded for autograd as one operation with its backward pass
+ * (backward.h). Tensors are contiguous, fp32 or bf16, on the CPU, and of one type. A norm's weight
+ * is not trained; its residual may be null. */
+int ewe_rms_norm_recorded(ewe_tensor x, ewe_tensor weight, ewe_tensor residual, int kind, double eps, ewe_tensor *out, char *error, size_t room);
+int ewe_gated_recorded(ewe_tensor gate, ewe_tensor up, int activation, ewe_tensor *out, char *error, size_t room);
+int ewe_rope_recorded(ewe_tensor x, ewe_tensor cos, ewe_tensor sin, int pairing, ewe_tensor *out, char *error, size_t room);
 
 /* Tokens of a row that follow the branch `after`, or begin a sequence if that is -1. Branches are
  * consecutive in the row, each somewhere after the one that it follows. */

@@ -18,6 +18,7 @@ from pathlib import Path
 import check_templates
 from check_templates import ewe, make, mean_loss, read_lines
 from tokenizer_zoo import TEMPLATES, marked, zoo
+from tokenizers import processors
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 # The end of a message is a target, and the heading is not, as in the templates that TRL patches.
@@ -81,6 +82,8 @@ def check(name, tok, config, form, template, is_marked, scratch):
     tokenizer.chat_template = template
     model = AutoModelForCausalLM.from_pretrained(base, dtype="float32").eval()
     bare = type(tok).from_str(tok.to_str())
+    # Offsets without the spaces that a word begins with would leave tokens of an answer out of it.
+    bare.post_processor = processors.ByteLevel(trim_offsets=False)
     failed, compared = [], 0
     for messages in conversations():
         try:

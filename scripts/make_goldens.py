@@ -520,6 +520,10 @@ def chats():
         say(("user", "{{ bos_token }} {% raw %}"), ("assistant", "")),
         say(("tool", "7"), ("user", "x")),
     ]
+    # The same answers with their reasoning in a field, and without it: the template decides.
+    thought = say(("user", "one"), ("assistant", "two"), ("user", "three"), ("assistant", "four"))
+    exchanges.append(thought)
+    exchanges.append([message if message["role"] == "user" else {**message, "reasoning_content": f"so it is {message['content']}"} for message in thought])
     cases = []
     for template in sorted(directory.glob("*.jinja")):
         for messages in exchanges:

@@ -305,6 +305,18 @@ pub enum Prompt<'a> {
     Question(&'a Question),
 }
 
+impl Prompt<'_> {
+    /// The bytes of its texts.
+    pub fn bytes(self) -> usize {
+        match self {
+            Prompt::Text(text) => text.len(),
+            Prompt::Question(question) => {
+                question.system.len() + question.instruction.len() + question.input.len()
+            }
+        }
+    }
+}
+
 impl<'a> From<&'a str> for Prompt<'a> {
     fn from(text: &'a str) -> Prompt<'a> {
         Prompt::Text(text)

@@ -24,6 +24,7 @@
 //!   it; [`lenient_json`]: JSON as servers write it.
 //! - [`atomic_file`]: output files that are never half-written.
 //! - [`leave`]: ending the process at once.
+//! - [`limited`]: programs of the user's, with limits; [`validator`]: those that accept rows.
 //! - [`lock`]: file locks.
 //! - [`signals`]: signals that ask a command to end.
 //! - [`streams`]: standard output and standard error, which may be gone.
@@ -64,6 +65,7 @@ pub mod jinja;
 pub mod job;
 pub mod leave;
 pub mod lenient_json;
+pub mod limited;
 pub mod lock;
 pub mod next;
 pub mod pipeline;
@@ -83,3 +85,4 @@ pub mod store;
 pub mod suite;
 pub mod task;
 pub mod text;
+pub mod validator;

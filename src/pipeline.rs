@@ -1,16 +1,18 @@
 //! Connects the stages: generate → filter → store, and back from accepted tasks to prompts.
 //!
 //! A *round* is one prompt for tasks and everything that follows from it. The recipe decides what
-//! that is (`self_instruct`, `alpaca`); some rounds may rewrite a task instead (`evolution`). Up to
-//! `window` rounds run side by side. They are admitted in order, each whole, in one transaction.
-//! Round k is prompted from the tasks admitted up to round k − window, and first checked against
-//! them: a function of k, in whatever order responses arrive. Every response is committed before it
-//! is parsed, under a key of everything that shaped it, so no request is sent twice.
+//! that is (`self_instruct`, `alpaca`); some rounds may rewrite a task instead (`evolution`), or
+//! continue one (`turns`). Up to `window` rounds run side by side. They are admitted in order, each
+//! whole, in one transaction. Round k is prompted from the tasks admitted up to round k − window,
+//! and first checked against them: a function of k, in whatever order responses arrive. Every
+//! response is committed before it is parsed, under a key of everything that shaped it, so no
+//! request is sent twice.
 //!
 //! - [`commands`]: `ewe generate` and `ewe judge` from start to end; [`batch`]: their batch files.
 //! - [`grow`], with `admission`, `pool`, `novelty`, [`budget`] and [`futility`]: rounds;
 //!   `heartbeat`: what is shown while none ends.
 //! - [`documents`]: files into passages, and rounds that make tasks from them.
+//! - [`own`]: rounds of a user's recipe; what it would ask and read.
 //! - `ask`: one request; `worth`: whether its response is useful; [`answers`]: many questions.
 //! - [`judge`]: the quality pass; [`screening`]: the filter over a file or dataset; [`neighbors`].
 //! - [`split`]: tasks held out for evaluation, and the rows to train on.
@@ -26,6 +28,7 @@ pub mod budget;
 pub mod commands;
 pub mod compare;
 mod config;
+mod dead_ends;
 pub mod documents;
 pub mod evaluate;
 mod evolution;
@@ -38,6 +41,7 @@ pub mod merge_db;
 pub mod neighbors;
 mod novelty;
 mod outcome;
+pub mod own;
 mod past_runs;
 mod pool;
 mod progress;
@@ -45,6 +49,7 @@ pub mod screening;
 pub mod seeds;
 mod self_instruct;
 pub mod split;
+mod turns;
 mod worth;
 
 use crate::backend::{Backend, Sampling};
@@ -52,12 +57,14 @@ use crate::generate::evolution::Draw;
 use crate::generate::examples::{ExamplePool, ExampleSampler};
 use crate::generate::recipe::{Alpaca, Recipe};
 use crate::generate::round::request_seed;
-use crate::store::{RunStatus, Store};
-use crate::task::{Reason, Task, TaskRef, Verdict};
+use crate::store::Store;
+use crate::task::{Task, TaskRef, Verdict};
+use crate::validator::Validators;
 use admission::AdmissionBatch;
 use anyhow::{Result, anyhow, bail};
 use ask::{Asker, Response};
 pub use config::GenerateConfig;
+use dead_ends::{nothing_new, without_seeds};
 use documents::DocumentMethod;
 use evolution::Evolver;
 use futures::FutureExt;
@@ -66,6 +73,7 @@ use futures::stream::{FuturesOrdered, StreamExt};
 use neighbors::NeighborQueue;
 use novelty::Novelty;
 use outcome::RoundOutcome;
+use own::OwnMethod;
 use past_runs::PastRuns;
 use pool::{Pool, ShownPool, first_instances, seed_tasks};
 pub use progress::{Ending, GenerateProgress};
@@ -73,6 +81,7 @@ use self_instruct::SelfInstructMethod;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, RwLock};
+use turns::Continuer;
 
 /// Rounds in a row without a new task that end the run.
 const FRUITLESS_ROUNDS: u64 = 200;
@@ -94,7 +103,11 @@ enum RoundMethod<'a> {
     SelfInstruct(SelfInstructMethod<'a>),
     Alpaca(&'a Alpaca),
     Documents(DocumentMethod<'a>),
+    Own(OwnMethod<'a>),
 }
+
+/// The fewest rounds that are asked for in a file. A second file takes another day.
+const FEWEST_DEFERRED: u64 = 4;
 
 /// A run of `generate`: all that its rounds share. Only admissions change the pool, while no round
 /// is polled.
@@ -105,10 +118,12 @@ struct GenerateRun<'a> {
     asker: Asker<'a>,
     method: RoundMethod<'a>,
     evolver: Option<Evolver<'a>>,
+    continuer: Option<Continuer<'a>>,
     pool: RwLock<Pool>,
     examples: Mutex<ExampleSampler>,
     waiting: Mutex<NeighborQueue>,
     novelty: Mutex<Novelty>,
+    validators: Option<Validators>,
 }
 
 /// Grows the dataset to the target, or until a limit of the budget is reached, `interrupted` is
@@ -126,6 +141,8 @@ pub async fn grow(
     if seeds.is_empty() {
         bail!("{}: {}", store.path().display(), without_seeds(store).await?);
     }
+    own::refuse_changed(store, config).await?;
+    admission::try_validator(config, &seeds).await?;
     let pool = load_pool(store, config).await?;
     let method = load_method(store, config, &seeds).await?;
     let mut progress = GenerateProgress {
@@ -168,23 +185,12 @@ pub async fn grow(
     Ok((ending, progress))
 }
 
-/// Says why there are no seeds for prompts, and the way out.
-async fn without_seeds(store: &Store) -> Result<&'static str> {
-    Ok(match store.held_out().await?.is_empty() {
-        true => "there are no accepted seed tasks\nhint: make the database with `ewe init --seeds FILE`",
-        false => {
-            "all accepted seed tasks are held out, and prompts never show these\nhint: `ewe split --clear`, and a smaller \
-             share of them"
-        }
-    })
-}
-
 /// Loads all tasks, with their instances if the prompts of the recipe show them.
 async fn load_pool(store: &Store, config: &GenerateConfig) -> Result<Pool> {
     let tasks = store.pool().await?;
     Ok(match &config.recipe {
         Recipe::SelfInstruct(_) => Pool::new(tasks, config.threshold),
-        Recipe::Alpaca(_) | Recipe::Grounded(_) | Recipe::Backtranslation(_) => {
+        Recipe::Alpaca(_) | Recipe::Grounded(_) | Recipe::Backtranslation(_) | Recipe::File(_) => {
             Pool::with_instances(tasks, config.threshold, first_instances(store).await?)
         }
     })
@@ -205,6 +211,7 @@ async fn load_method<'a>(
         Recipe::Backtranslation(recipe) => {
             RoundMethod::Documents(DocumentMethod::load(store, recipe, true, config.seed).await?)
         }
+        Recipe::File(recipe) => RoundMethod::Own(OwnMethod::load(store, recipe, config.seed).await?),
     })
 }
 
@@ -228,9 +235,11 @@ impl<'a> GenerateRun<'a> {
             asker,
             method,
             evolver: config.evolve.as_ref().map(|evolve| Evolver::new(evolve, seeds)),
+            continuer: Continuer::load(store, config, next_round).await?,
             examples: Mutex::new(sampler),
             waiting: Mutex::new(NeighborQueue::left_over(store, &pool).await?),
             novelty: Mutex::new(novelty),
+            validators: config.validator.as_ref().map(Validators::new),
             pool: RwLock::new(pool),
         })
     }
@@ -245,16 +254,20 @@ impl<'a> GenerateRun<'a> {
         {
             result = Err(error);
         }
-        let status = match &result {
-            Ok(Ending::Target | Ending::Budget(_) | Ending::Saturated | Ending::Waiting) => RunStatus::Done,
-            Ok(Ending::Interrupted) => RunStatus::Interrupted,
-            Err(_) => RunStatus::Failed,
-        };
-        // The error of the run matters more than an error of recording its end.
-        let finished = self.store.finish_run(self.run_id, status).await;
-        let ending = result?;
-        finished?;
-        Ok(ending)
+        progress::finish(self.store, self.run_id, result, |ending| ending.status()).await
+    }
+
+    /// Returns how many rounds run side by side: the window, or in a file as many as are likely to
+    /// bring the missing tasks if every second one is taken. Requests in a file are all answered
+    /// and paid for, needed or not. What a round is made from depends on the window alone.
+    fn ahead(&self, accepted: u64) -> u64 {
+        let window = self.config.window;
+        if !self.asker.backend.defers() {
+            return window;
+        }
+        let asked_for = 2 * self.config.target.saturating_sub(accepted);
+        let needed = asked_for.div_ceil(self.config.recipe.tasks_per_round());
+        needed.max(FEWEST_DEFERRED).min(window)
     }
 
     /// Runs rounds and admits them, until the run ends.
@@ -266,7 +279,8 @@ impl<'a> GenerateRun<'a> {
         show: &mut dyn FnMut(&GenerateProgress),
     ) -> Result<Ending> {
         let mut running: Running<'_> = FuturesOrdered::new();
-        for round in *next..*next + self.config.window {
+        let mut begun = *next + self.ahead(progress.accepted);
+        for round in *next..begun {
             running.push_back(self.round(round).boxed());
         }
         // Rounds that ended while earlier ones were admitted.
@@ -303,16 +317,18 @@ impl<'a> GenerateRun<'a> {
             self.count(progress);
             show(progress);
             let goes_on = matches!(stop, None | Some(Stop::Drained(Ending::Waiting)));
-            for round in (*next..*next + count).filter(|_| goes_on) {
-                running.push_back(self.round(round + self.config.window).boxed());
-            }
             *next += count;
+            let end = *next + self.ahead(progress.accepted);
+            for round in (begun..end).filter(|_| goes_on) {
+                running.push_back(self.round(round).boxed());
+            }
+            begun = begun.max(end);
             match stop {
                 Some(Stop::Drained(ending)) => {
                     if matches!(ending, Ending::Target | Ending::Saturated) {
                         self.asker.enough.store(true, Ordering::Relaxed);
                     }
-                    self.drain(&mut running, progress).await;
+                    self.drain(&mut running, end, progress).await;
                     show(progress);
                     return Ok(ending);
                 }
@@ -353,11 +369,12 @@ impl<'a> GenerateRun<'a> {
     }
 
     /// Runs the rounds on until they would send another request. Requests in flight were paid for:
-    /// their responses are committed, and parsed when the run is continued.
-    async fn drain(&self, running: &mut Running<'_>, progress: &mut GenerateProgress) {
+    /// their responses are committed, and parsed when the run is continued. Of those that were
+    /// deferred, rounds before `end` are still needed.
+    async fn drain(&self, running: &mut Running<'_>, end: u64, progress: &mut GenerateProgress) {
         while running.next().await.is_some() {}
         self.count(progress);
-        progress.waiting = self.asker.waiting();
+        progress.waiting = self.asker.waiting_before(end);
     }
 
     /// Returns the response to a request of a round. The sampling seed is a function of its place.
@@ -377,15 +394,27 @@ impl<'a> GenerateRun<'a> {
 
     /// Runs a round up to its admission.
     async fn round(&self, round: u64) -> Result<RoundOutcome, NoAnswer> {
+        let outcome = self.unvalidated_round(round).await?;
+        self.validated(outcome, round).await
+    }
+
+    /// Runs a round up to what a validator says of it.
+    async fn unvalidated_round(&self, round: u64) -> Result<RoundOutcome, NoAnswer> {
         if let Some(evolver) = &self.evolver
             && let Some(draw) = Draw::of(evolver.constants, self.config.seed, self.config.part.place(round))
         {
             return self.evolve(evolver, draw, round).await;
         }
+        if let Some(continuer) = &self.continuer
+            && let Some(dealt) = self.continuation(continuer, round)
+        {
+            return self.continue_task(continuer, dealt, round).await;
+        }
         match &self.method {
             RoundMethod::SelfInstruct(method) => self.self_instruct(method, round).await,
             RoundMethod::Alpaca(recipe) => self.alpaca(recipe, round).await,
             RoundMethod::Documents(method) => self.round_from_documents(method, round).await,
+            RoundMethod::Own(method) => self.own_recipe(method, round).await,
         }
     }
 
@@ -438,36 +467,6 @@ enum Stop {
     Failed(anyhow::Error),
     /// Too many rounds in a row had no new task.
     Fruitless,
-}
-
-/// The error that the rounds before `next` had no new task, with the reasons of their rejections
-/// and the complaints about requests in vain.
-async fn nothing_new(store: &Store, next: u64, told: Option<String>) -> Result<anyhow::Error> {
-    let reasons = store
-        .rejections_since(next.saturating_sub(FRUITLESS_ROUNDS))
-        .await?;
-    let repeats = reasons
-        .first()
-        .is_some_and(|(reason, _)| Reason::of_code(reason) == Some(Reason::NearDuplicate));
-    let mut why: Vec<String> = reasons
-        .iter()
-        .map(|(reason, count)| format!("{reason} {count}"))
-        .collect();
-    if why.is_empty() {
-        why.push("there was no candidate".to_string());
-    }
-    let mut error = format!(
-        "{FRUITLESS_ROUNDS} rounds in a row brought no new task: {}",
-        why.join(", ")
-    );
-    if let Some(told) = told {
-        error.push_str(&format!("; requests in vain: {told}"));
-    }
-    error.push_str(match repeats {
-        true => "\nhint: the model repeats what is there; give more seeds, another --seed, or take a larger model",
-        false => "\nhint: `select reason, detail, instruction from rejection` shows what it wrote; another model, recipe or --seed begins anew",
-    });
-    Ok(anyhow!(error))
 }
 
 /// Numbers of last rounds in a row that went wrong.

@@ -26,6 +26,8 @@ pub struct ProgressMeter {
     start: Instant,
     pace: Arc<Mutex<Pace>>,
     last_line: Option<Instant>,
+    /// Whether the line of the end was written.
+    has_ended: bool,
 }
 
 impl ProgressMeter {
@@ -37,13 +39,14 @@ impl ProgressMeter {
         let bar = (terminal && !quiet).then(|| {
             let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr());
             let template = format!(
-                "{{prefix}} {{bar:28}} {{pos}}/{{len}} {} · {{elapsed}} · {{per_sec}} · {{left}} left\n  {{msg}}",
+                "{{prefix}} {{bar:28}} {{pos}}/{{len}} {} · {{elapsed}} · {{rate}} · {{left}} left\n  {{msg}}",
                 noun(total, unit)
             );
             bar.set_style(style(&template, &pace));
             bar.set_prefix(clean(what));
             bar.set_position(first);
             bar.enable_steady_tick(Duration::from_millis(250));
+            streams::drawn(&bar);
             bar
         });
         let lines = !terminal && !quiet;
@@ -56,6 +59,7 @@ impl ProgressMeter {
             start,
             pace,
             last_line: None,
+            has_ended: false,
         }
     }
 
@@ -80,8 +84,7 @@ impl ProgressMeter {
         if let Some(bar) = &progress.bar {
             bar.unset_length();
             let unit = unit.to_owned();
-            let style = ProgressStyle::with_template("{prefix} {done} · {elapsed} · {per_sec}");
-            let style = style.expect("the template is fixed");
+            let style = style("{prefix} {done} · {elapsed} · {rate}", &progress.pace);
             bar.set_style(
                 style.with_key("done", move |state: &ProgressState, out: &mut dyn Write| {
                     // A line that cannot be drawn has no reader.
@@ -104,9 +107,14 @@ impl ProgressMeter {
             bar.set_position(position);
             bar.set_message(fit(message));
         }
-        let due = self.last_line.is_none_or(|last| last.elapsed() >= LINE_EVERY)
-            || (position >= self.total && !self.bytes);
+        // The end is said once, whatever is still counted after it.
+        let is_end = position >= self.total && !self.bytes;
+        let due = match self.has_ended {
+            true => false,
+            false => is_end || self.last_line.is_none_or(|last| last.elapsed() >= LINE_EVERY),
+        };
         if self.lines && due {
+            self.has_ended = is_end;
             self.last_line = Some(Instant::now());
             let elapsed = self.start.elapsed();
             if self.total == u64::MAX {
@@ -120,8 +128,12 @@ impl ProgressMeter {
                 ),
                 false => (position.to_string(), self.total.to_string()),
             };
+            let message = match message {
+                "" => String::new(),
+                message => format!("; {message}"),
+            };
             eprintln!(
-                "{}: {position}/{total} in {}, {left} left; {message}",
+                "{}: {position}/{total} in {}, {left} left{message}",
                 self.what,
                 clock(elapsed)
             );
@@ -141,10 +153,8 @@ impl ProgressMeter {
 
     /// Prints a line that stays, above the bar; nothing if quiet.
     pub fn say(&self, text: &str) {
-        match &self.bar {
-            Some(bar) => bar.println(clean(text)),
-            None if self.lines => eprintln!("{text}"),
-            None => {}
+        if self.bar.is_some() || self.lines {
+            eprintln!("{text}");
         }
     }
 
@@ -156,17 +166,33 @@ impl ProgressMeter {
     }
 }
 
-/// Returns the style of a bar with this template; `{left}` is the time left.
+/// Returns the style of a bar with this template; `{rate}` is the present pace, `{left}` the time
+/// left.
 fn style(template: &str, pace: &Arc<Mutex<Pace>>) -> ProgressStyle {
-    let pace = pace.clone();
+    let key = |value: fn(&Pace) -> String| {
+        let pace = pace.clone();
+        move |_: &ProgressState, out: &mut dyn Write| {
+            let text = value(&pace.lock().expect("nobody panics with it"));
+            // A line that cannot be drawn has no reader.
+            let _ = out.write_str(&text);
+        }
+    };
     ProgressStyle::with_template(template)
         .expect("the template is fixed")
-        .with_key("left", move |_: &ProgressState, out: &mut dyn Write| {
-            let left = pace.lock().expect("nobody panics with it").left();
-            // A line that cannot be drawn has no reader.
-            let _ = out.write_str(&left.map_or("?".to_string(), clock));
-        })
+        .with_key("rate", key(|pace| rate(pace.rate())))
+        .with_key("left", key(|pace| pace.left().map_or("?".to_string(), clock)))
         .progress_chars("█▉░")
+}
+
+/// Formats a rate: by second, minute or hour, whichever has a digit before the point.
+fn rate(per_second: f64) -> String {
+    match per_second {
+        rate if rate >= 10.0 => format!("{rate:.0}/s"),
+        rate if rate >= 1.0 => format!("{rate:.1}/s"),
+        rate if rate * 60.0 >= 1.0 => format!("{:.1}/min", rate * 60.0),
+        rate if rate > 0.0 => format!("{:.1}/h", rate * 3600.0),
+        _ => "0/s".to_owned(),
+    }
 }
 
 /// Cuts each line to the width of the terminal: a wrapped line would be drawn again and again.
@@ -188,5 +214,23 @@ pub fn clock(time: Duration) -> String {
         format!("{h}:{m:02}:{s:02}")
     } else {
         format!("{m}:{s:02}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rate_has_the_unit_that_it_can_be_read_in() {
+        for (per_second, text) in [
+            (0.0, "0/s"),
+            (0.000_5, "1.8/h"),
+            (0.12, "7.2/min"),
+            (3.456, "3.5/s"),
+            (1234.5, "1234/s"),
+        ] {
+            assert_eq!(rate(per_second), text);
+        }
     }
 }

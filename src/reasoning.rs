@@ -13,6 +13,22 @@ use mark::{Mark, MarkKind};
 use regex::Regex;
 use std::sync::LazyLock;
 
+/// Names that fields of messages with reasoning have.
+pub const FIELDS: [&str; 3] = ["reasoning_content", "thinking", "reasoning"];
+
+/// What becomes of the reasoning of answers.
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum, serde::Serialize, serde::Deserialize,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum ReasoningChoice {
+    /// It stays: a field of its message, or between marks in its text
+    #[default]
+    Keep,
+    /// It is left out
+    Drop,
+}
+
 /// A response split into its two parts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SplitResponse {
@@ -48,6 +64,15 @@ pub fn split(text: &str) -> Option<SplitResponse> {
     let end = end(&split.answer).unwrap_or(split.answer.len());
     let answer = forms::unwrapped(&split.answer[..end]).to_string();
     Some(SplitResponse { answer, ..split })
+}
+
+/// Returns the text of an answer without what is between marks of reasoning; as it is, if there is
+/// nothing else.
+pub fn without(text: String) -> String {
+    match split(&text) {
+        Some(split) if !split.answer.trim().is_empty() => split.answer,
+        _ => text,
+    }
 }
 
 /// Whether a text contains a mark. A text without reasoning has none.

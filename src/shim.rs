@@ -3,7 +3,8 @@
 //! is the only module that calls C.
 //!
 //! Kernels take contiguous bf16 or fp32 tensors on the CPU, on a thread that holds [`Inference`];
-//! see [`usable`]. For everything else, callers have a path in libtorch's own operations.
+//! see [`usable`]. In training three of them are recorded for autograd ([`recorded`]). For
+//! everything else, callers have a path in libtorch's own operations.
 //!
 //! Shapes: `n` tokens, `d` features, `h` query heads, `k` key/value heads, `s` slots of a cache,
 //! `c` tokens of a slot, `v` vocabulary, `g` groups of it.
@@ -23,6 +24,8 @@ pub mod nf4;
 pub mod nvml;
 pub mod optimizers;
 pub mod paged;
+pub mod recorded;
+pub mod storage;
 pub mod stream;
 #[cfg_attr(not(test), allow(dead_code))]
 pub mod trace;

@@ -6,13 +6,18 @@
 //! macros panic in both cases, so `clippy.toml` forbids them, and macros of the same names in this
 //! file replace them in both binaries.
 //!
+//! A line on standard error stays while a progress bar is drawn there: the bar makes room
+//! ([`drawn`]).
+//!
 //! A terminal never receives characters that it would obey, such as escape sequences: file names,
 //! rows and answers of servers are other people's texts. If a command line gives standard output to
 //! a file being written (`--out -`), messages about the work go to standard error
 //! ([`keep_for_data`]).
 
+mod above;
 pub mod csv;
 pub mod json;
+pub mod pager;
 mod visible;
 
 use std::fmt;
@@ -21,6 +26,7 @@ use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+pub use above::drawn;
 pub use visible::Visible;
 
 use crate::text::clean;
@@ -125,7 +131,7 @@ impl Stderr {
 impl Write for Stderr {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         // Nobody could read it anyway.
-        let _ = io::stderr().write_all(bytes);
+        let _ = above::write(|| io::stderr().write_all(bytes));
         Ok(bytes.len())
     }
 
@@ -135,7 +141,8 @@ impl Write for Stderr {
 
     /// Writes a line at once, so that lines of other processes do not come in between.
     fn write_fmt(&mut self, what: fmt::Arguments<'_>) -> io::Result<()> {
-        let _ = io::stderr().write_all(what.to_string().as_bytes());
+        let text = what.to_string();
+        let _ = above::write(|| io::stderr().write_all(text.as_bytes()));
         Ok(())
     }
 }

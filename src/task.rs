@@ -1,14 +1,18 @@
 //! The values that stages exchange: tasks, and verdicts on them. Nothing of ewe is imported here.
 
 mod export;
+mod field;
 mod reason;
+mod stance;
 mod turn;
 mod verdict;
 
-pub use export::{ExportRow, OptionalFields};
+pub use export::{ExportField, ExportRow, FieldColumn, OptionalFields};
+pub use field::FieldType;
 pub use reason::Reason;
+pub use stance::Stance;
 pub use turn::Turn;
-pub use verdict::{Candidate, InstanceCandidate, Nearest, TaskRef, Verdict};
+pub use verdict::{Candidate, InstanceCandidate, Nearest, Opening, TaskRef, Verdict};
 
 use std::{fmt, str::FromStr};
 

@@ -8,7 +8,7 @@ pub mod dispatch;
 pub mod help;
 mod interrupt;
 pub mod models;
-mod pager;
+
 pub mod program;
 mod settings;
 mod terminal;
@@ -78,6 +78,10 @@ pub enum Command {
     Generate(Box<data::generate::Args>),
     /// Have a model score instances from 1 to 5, with a reason
     Judge(Box<data::judge::Args>),
+    /// Have a program of yours accept or reject the rows of the dataset
+    Validate(Box<data::validate::Args>),
+    /// Check a recipe of your own, or print a built-in one to begin with
+    Recipe(data::recipe::Args),
     /// Screen a file of tasks: rules and near-duplicates
     Filter(data::filter::Args),
     /// Import a file of tasks into the dataset
@@ -100,8 +104,20 @@ pub enum Command {
     Accept(curation::accept::Args),
     /// Reject tasks: keep them out of the dataset
     Reject(curation::reject::Args),
+    /// Leave tasks that are assigned to a reviewer to somebody else
+    Unsure(curation::unsure::Args),
+    /// Assign tasks to reviewers, or withdraw them
+    Assign(curation::assign::Args),
+    /// Show how far reviewers agree: kappa of every two, alpha of all
+    Agreement(curation::agreement::Args),
+    /// Write a comment beside tasks
+    Comment(curation::comment::Args),
     /// Edit the texts of a task
     Edit(curation::edit::Args),
+    /// Add fields of your own to tasks, such as a difficulty: add, list, rename, change, remove
+    Field(curation::field::Args),
+    /// Give tasks values of your fields
+    Label(curation::label::Args),
     /// Undo the latest action, or any other
     Undo(curation::undo::Args),
     /// Show the history of actions
@@ -146,7 +162,7 @@ pub enum Command {
     Chat(models::chat::Args),
     /// Serve a model behind an OpenAI-compatible endpoint
     Serve(models::serve::Args),
-    /// Check the tensor half on this machine
+    /// Check on this machine that models are computed and trained right
     Selftest(models::selftest::Args),
     /// Show which options hold for a command, and where each comes from
     Config(program::config::Args),
@@ -176,8 +192,13 @@ impl Command {
             Command::Search(args) => Some(&args.db),
             Command::Candidates(args) => Some(&args.db),
             Command::Rescue(args) => Some(&args.db),
-            Command::Accept(args) | Command::Reject(args) => Some(&args.db),
+            Command::Accept(args) | Command::Reject(args) | Command::Unsure(args) => Some(&args.db),
+            Command::Assign(args) => Some(&args.db),
+            Command::Agreement(args) => Some(&args.db),
+            Command::Comment(args) => Some(&args.db),
             Command::Edit(args) => Some(&args.db),
+            Command::Field(args) => Some(&args.db),
+            Command::Label(args) => Some(&args.db),
             Command::Undo(args) => Some(&args.db),
             Command::Log(args) => Some(&args.db),
             Command::Review(args) => Some(&args.db),
@@ -188,6 +209,8 @@ impl Command {
             Command::Compare(args) => args.db.as_deref(),
             Command::Eval(args) => args.db.as_deref(),
             Command::Push(args) => args.db.as_deref(),
+            Command::Validate(args) => Some(&args.db),
+            Command::Recipe(args) => args.db.as_deref(),
             Command::Report(args) => Some(&args.db),
             Command::Stats(args) => Some(&args.db),
             Command::Influence(args) => Some(&args.db),

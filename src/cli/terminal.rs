@@ -17,6 +17,11 @@ pub fn columns() -> Option<usize> {
     crate::streams::stdout().size().map(|(columns, _)| columns.into())
 }
 
+/// How many columns of a terminal a text takes. Characters of East Asia and emoji take two.
+pub fn wide(text: &str) -> usize {
+    Span::raw(text).width()
+}
+
 /// The text on one line of at most so many columns of a terminal, with `…` for what is cut off.
 /// Characters of East Asia and emoji take two.
 pub fn fitted(text: &str, columns: usize) -> String {

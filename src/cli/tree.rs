@@ -19,10 +19,12 @@ type Describe = fn(Command) -> Command;
 
 /// What describes the options of each command. A command that is missing here is only
 /// slower to start; a test finds it.
-const OPTIONS: [(&str, Describe); 43] = [
+const OPTIONS: [(&str, Describe); 51] = [
     ("init", data::init::Args::augment_args),
     ("generate", data::generate::Args::augment_args),
     ("judge", data::judge::Args::augment_args),
+    ("validate", data::validate::Args::augment_args),
+    ("recipe", data::recipe::Args::augment_args),
     ("filter", data::filter::Args::augment_args),
     ("import", data::import::Args::augment_args),
     ("add-documents", data::add_documents::Args::augment_args),
@@ -34,7 +36,13 @@ const OPTIONS: [(&str, Describe); 43] = [
     ("rescue", curation::rescue::Args::augment_args),
     ("accept", curation::accept::Args::augment_args),
     ("reject", curation::reject::Args::augment_args),
+    ("unsure", curation::unsure::Args::augment_args),
+    ("assign", curation::assign::Args::augment_args),
+    ("agreement", curation::agreement::Args::augment_args),
+    ("comment", curation::comment::Args::augment_args),
     ("edit", curation::edit::Args::augment_args),
+    ("field", curation::field::Args::augment_args),
+    ("label", curation::label::Args::augment_args),
     ("undo", curation::undo::Args::augment_args),
     ("log", curation::log::Args::augment_args),
     ("backup", data::backup::Args::augment_args),

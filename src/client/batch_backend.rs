@@ -97,6 +97,17 @@ pub struct Counts {
     pub completion_tokens: u64,
 }
 
+/// What a batch file asks for.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Written {
+    /// Requests.
+    pub requests: u64,
+    /// Bytes of their prompts.
+    pub prompt_bytes: u64,
+    /// The most tokens that the answers may have.
+    pub most_tokens: u64,
+}
+
 impl BatchBackend {
     /// Writes requests to `model` to the file `out`. A file there is replaced or removed at the
     /// end, so it must be a batch file.
@@ -189,32 +200,36 @@ impl BatchBackend {
         unclaimed
     }
 
-    /// Writes the requests with these content keys, at most `most`, and returns how many. If there
-    /// are none, an old batch file is removed: none of its requests waits any more, and sent again
-    /// they would be paid for twice.
+    /// Writes the requests with these content keys, at most `most`, and returns what they are. If
+    /// there are none, an old batch file is removed: none of its requests waits any more, and sent
+    /// again they would be paid for twice.
     ///
     /// # Errors
     ///
     /// If the disk fails; then the old file stays.
-    pub fn write(&self, keys: &[String], most: Option<u64>) -> Result<u64> {
+    pub fn write(&self, keys: &[String], most: Option<u64>) -> Result<Written> {
         let requests = self.requests();
         let mut seen = HashSet::new();
         let keys = keys.iter().filter(|key| seen.insert(key.as_str()));
         let keys: Vec<&String> = keys.take(most.unwrap_or(u64::MAX) as usize).collect();
         if keys.is_empty() {
             atomic_file::remove(&self.out)?;
-            return Ok(0);
+            return Ok(Written::default());
         }
         let mut file = Lines::begin(&self.out)?;
+        let mut written = Written::default();
         for key in &keys {
             let (prompt, sampling) = requests.deferred.get(*key).expect("only deferred requests wait");
             let fields = wire::Request::new(self.dialect, &self.served, prompt.prompt(), sampling).fields();
             let body = self.shape.body(&fields, &requests.learnt);
             let line = batch::request_line(key, self.dialect, &body);
             file.line(&line)?;
+            written.requests += 1;
+            written.prompt_bytes += prompt.prompt().bytes() as u64;
+            written.most_tokens += sampling.max_tokens as u64;
         }
         file.commit()?;
-        Ok(keys.len() as u64)
+        Ok(written)
     }
 
     fn requests(&self) -> MutexGuard<'_, Requests> {

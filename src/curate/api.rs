@@ -17,7 +17,7 @@ use super::{
     state::AppState,
     view::TaskView,
 };
-use crate::report::{Figures, chart};
+use crate::report::{Figures, chart, evaluation};
 use crate::store::{Change, Edit, Error, Filter};
 use crate::task::Review;
 
@@ -61,14 +61,15 @@ pub async fn choices(State(state): State<AppState>) -> ApiResult {
     Ok(Json(json!({
         "file": file.to_string_lossy(),
         "runs": state.store.runs(MOST_RUNS).await?,
-        "reasons": state.store.reasons().await?,
+        "reasons": state.store.reasons_of_tasks().await?,
+        "fields": state.store.fields().await?,
     })))
 }
 
 /// `GET /api/tasks/{id}`
 pub async fn show(State(state): State<AppState>, id: Result<Path<i64>, PathRejection>) -> ApiResult {
     let Path(id) = id?;
-    Ok(Json(json!(TaskView::brief(&state.store, id).await?)))
+    Ok(Json(json!(TaskView::brief(&state.store, id, &state.who).await?)))
 }
 
 /// `GET /api/tasks/{id}/trail`: where the task came from, and its history.
@@ -83,13 +84,13 @@ pub async fn trail(State(state): State<AppState>, id: Result<Path<i64>, PathReje
 
 /// Answers an action on the task `id`. If the task was changed meanwhile, the response has its
 /// present state.
-async fn outcome(state: &AppState, id: i64, changed: Result<Option<Change>, Error>) -> ApiResult {
+pub(super) async fn outcome(state: &AppState, id: i64, changed: Result<Option<Change>, Error>) -> ApiResult {
     let version = state.store.version(id).await?;
     match changed {
         Ok(change) => Ok(Json(json!({ "change": change, "version": version }))),
         Err(error @ Error::ChangedMeanwhile { .. }) => {
             let mut api_error = ApiError::from(error);
-            api_error.body["current"] = json!(TaskView::brief(&state.store, id).await?);
+            api_error.body["current"] = json!(TaskView::brief(&state.store, id, &state.who).await?);
             Err(api_error)
         }
         Err(error) => Err(error.into()),
@@ -186,6 +187,7 @@ pub async fn bulk(
     request: Result<Json<BulkRequest>, JsonRejection>,
 ) -> ApiResult {
     let Json(request) = request?;
+    state.store.check_fields(&request.filter).await?;
     let actor = state.actor(request.note.as_deref());
     let change = state
         .store
@@ -244,4 +246,10 @@ pub async fn dashboard(State(state): State<AppState>) -> ApiResult {
     Ok(Json(
         json!({ "charts": chart::all(&figures), "figures": figures }),
     ))
+}
+
+/// `GET /api/training`: the latest training runs, with charts of what they have done so far.
+pub async fn training(State(state): State<AppState>) -> ApiResult {
+    let runs = evaluation::training_runs(&state.store).await?;
+    Ok(Json(json!({ "runs": runs })))
 }

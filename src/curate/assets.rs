@@ -40,6 +40,7 @@ const ASSETS: &[(&str, &str, &str)] = &[
     script!("difference.js"),
     script!("undo.js"),
     script!("dialogs.js"),
+    script!("turns.js"),
     script!("dashboard.js"),
     script!("end.js"),
     script!("live.js"),
@@ -51,6 +52,8 @@ const ASSETS: &[(&str, &str, &str)] = &[
     script!("selection.js"),
     script!("saved.js"),
     script!("others.js"),
+    script!("fields.js"),
+    script!("team.js"),
     script!("compare.js"),
 ];
 

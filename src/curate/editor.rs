@@ -18,7 +18,7 @@ use crate::store::{Edit, InstanceEdit, Store, TurnEdit};
 /// When there is no such task, the editor fails, or its text cannot be parsed; then the message
 /// says where the text was kept.
 pub async fn edit(store: &Store, id: i64) -> anyhow::Result<Edit> {
-    let view = TaskView::brief(store, id).await?;
+    let view = TaskView::brief(store, id, "").await?;
     let editor = ["VISUAL", "EDITOR"]
         .into_iter()
         .find_map(|variable| std::env::var(variable).ok().filter(|editor| !editor.is_empty()))

@@ -8,7 +8,7 @@ use axum::{
 };
 use serde_json::{Value, json};
 
-use crate::store::Error;
+use crate::store::{Error, FieldError};
 
 /// The result of a handler.
 pub type ApiResult = std::result::Result<Json<Value>, ApiError>;
@@ -46,7 +46,12 @@ impl From<Error> for ApiError {
             | Error::NoGroup { .. }
             | Error::NoPair { .. }
             | Error::NoComparison { .. } => StatusCode::NOT_FOUND,
-            Error::NotAnAction => StatusCode::BAD_REQUEST,
+            Error::Field(FieldError::None { .. }) => StatusCode::NOT_FOUND,
+            Error::NotAnAction
+            | Error::NotAQuestion { .. }
+            | Error::EmptyTurn { .. }
+            | Error::Field(_)
+            | Error::Team(_) => StatusCode::BAD_REQUEST,
             Error::ChangedMeanwhile { .. }
             | Error::AnotherCount { .. }
             | Error::ChangedSince { .. }

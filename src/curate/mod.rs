@@ -7,6 +7,7 @@
 //! - [`review`]: `ewe review`, in a terminal.
 //! - [`server`], [`access`], [`assets`]: the web page, who may see it, and its files.
 //! - [`api`], [`export`], [`error`], [`state`], [`tickets`]: the page's API.
+//! - [`label`]: values of fields; [`team`]: reviewers.
 //! - [`candidates`]: what the rules threw away, and its rescue.
 //! - [`compare`]: answers of two models, side by side.
 
@@ -19,10 +20,12 @@ pub mod editor;
 pub mod error;
 pub mod export;
 pub mod ids;
+pub mod label;
 pub mod queue;
 pub mod review;
 pub mod server;
 pub mod state;
+pub mod team;
 pub mod tickets;
 pub mod view;
 pub mod word_diff;

@@ -14,7 +14,7 @@ use super::{
     state::AppState,
 };
 use crate::store::query::expression::Expression;
-use crate::store::{Filter, ListRow, Position, Sort, Store};
+use crate::store::{Error, FieldError, Filter, ListRow, Position, Sort, Store};
 use crate::task::{Origin, Review};
 
 /// The most tasks in one response.
@@ -35,7 +35,8 @@ const PATIENCE: Duration = Duration::from_millis(150);
 pub struct ListQuery {
     /// A [`Filter`] as JSON; empty for none.
     filter: String,
-    sort: Sort,
+    /// The name of an order, or `field.NAME` and perhaps `:desc`.
+    sort: String,
     limit: Option<i64>,
     /// The tasks after this one.
     after: Option<i64>,
@@ -101,20 +102,21 @@ pub async fn list(
     query: Result<Query<ListQuery>, QueryRejection>,
 ) -> ApiResult {
     let Query(query) = query?;
-    let filter = filter(&query.filter)?;
-    let limit = query.limit.unwrap_or(100).clamp(0, MOST);
     let store = &state.store;
+    let filter = filter(store, &query.filter).await?;
+    let sort = sort(store, &query.sort).await?;
+    let limit = query.limit.unwrap_or(100).clamp(0, MOST);
     let mut outside = false;
     let part = match (query.around, query.before, query.after) {
         (Some(id), None, None) => {
-            let found = around(store, &filter, query.sort, id, limit).await?;
+            let found = around(store, &filter, sort, id, limit).await?;
             outside = found.1;
             found.0
         }
-        (None, Some(id), None) => before(store, &filter, query.sort, id, limit).await?,
+        (None, Some(id), None) => before(store, &filter, sort, id, limit).await?,
         (None, None, after) => {
             let from = after.map_or(Position::Start, Position::After);
-            let rows = store.list(&filter, query.sort, from, limit).await?;
+            let rows = store.list(&filter, sort, from, limit).await?;
             let whole = (rows.len() as i64) < limit;
             Part { rows, after, whole }
         }
@@ -174,7 +176,7 @@ async fn around(
 pub struct CountQuery {
     /// A [`Filter`] as JSON; empty for none.
     #[serde(default)]
-    filter: String,
+    pub(super) filter: String,
 }
 
 /// `GET /api/count`: the number of tasks that pass a filter, which may take longer than finding the
@@ -184,7 +186,10 @@ pub async fn count(
     query: Result<Query<CountQuery>, QueryRejection>,
 ) -> ApiResult {
     let Query(query) = query?;
-    let count = state.store.count(&filter(&query.filter)?, None).await?;
+    let count = state
+        .store
+        .count(&filter(&state.store, &query.filter).await?, None)
+        .await?;
     Ok(Json(json!({ "count": count })))
 }
 
@@ -195,15 +200,28 @@ pub async fn facets(
     query: Result<Query<CountQuery>, QueryRejection>,
 ) -> ApiResult {
     let Query(query) = query?;
-    let facets = state
-        .store
-        .facets(&filter(&query.filter)?, COUNTED, PATIENCE)
-        .await?;
+    let filter = filter(&state.store, &query.filter).await?;
+    let facets = state.store.facets(&filter, COUNTED, PATIENCE).await?;
     Ok(Json(json!(facets)))
 }
 
+/// Parses the order of a page; an empty text is that of ids.
+async fn sort(store: &Store, text: &str) -> Result<Sort, ApiError> {
+    if text.is_empty() {
+        return Ok(Sort::Id);
+    }
+    if let Some(name) = text.strip_prefix("field.") {
+        let (name, descending) = match name.strip_suffix(":desc") {
+            Some(name) => (name, true),
+            None => (name, false),
+        };
+        return Ok(store.sort_by_field(name, descending).await?);
+    }
+    serde_json::from_value(json!(text)).map_err(|error| ApiError::bad(format!("the order: {error}")))
+}
+
 /// Parses the filter of a page; an empty text is no filter.
-fn filter(text: &str) -> Result<Filter, ApiError> {
+pub(super) async fn filter(store: &Store, text: &str) -> Result<Filter, ApiError> {
     if text.is_empty() {
         return Ok(Filter::default());
     }
@@ -215,5 +233,13 @@ fn filter(text: &str) -> Result<Filter, ApiError> {
         error.body["field"] = json!("where");
         return Err(error);
     }
-    serde_json::from_value(value).map_err(bad)
+    let filter: Filter = serde_json::from_value(value).map_err(bad)?;
+    match store.check_fields(&filter).await {
+        Err(Error::Field(error @ FieldError::Where { .. })) => {
+            let mut wrong = ApiError::from(Error::Field(error));
+            wrong.body["field"] = json!("where");
+            Err(wrong)
+        }
+        checked => Ok(checked.map(|()| filter)?),
+    }
 }

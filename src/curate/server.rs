@@ -15,8 +15,9 @@ use super::{
     access::{self, PageAccess},
     api, assets, candidates, compare,
     error::ApiError,
-    export, queue,
+    export, label, queue,
     state::AppState,
+    team,
     tickets::Tickets,
 };
 use crate::{http_server, store::Store};
@@ -83,6 +84,11 @@ impl Server {
             .route("/api/tasks/{id}/trail", get(api::trail))
             .route("/api/tasks/{id}/edit", post(api::edit))
             .route("/api/tasks/{id}/review", post(api::review))
+            .route("/api/tasks/{id}/label", post(label::label))
+            .route("/api/tasks/{id}/opinion", post(team::opinion))
+            .route("/api/tasks/{id}/comment", post(team::comment))
+            .route("/api/team", get(team::team))
+            .route("/api/fields", get(label::counts))
             .route("/api/glance", post(api::glance))
             .route("/api/news", get(api::news))
             .route("/api/choices", get(api::choices))
@@ -94,6 +100,7 @@ impl Server {
             .route("/api/redo", post(api::redo))
             .route("/api/export", post(export::order))
             .route("/api/dashboard", get(api::dashboard))
+            .route("/api/training", get(api::training))
             .route("/api/candidates", get(candidates::list))
             .route("/api/candidates/counts", get(candidates::counts))
             .route("/api/candidates/rescue", post(candidates::rescue))

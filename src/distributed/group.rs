@@ -3,6 +3,8 @@
 //! All ranks call the same functions in the same order. An error of any of them is the end: others
 //! may be in the middle of what failed.
 
+mod shards;
+
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow, bail};
@@ -14,6 +16,8 @@ use tch::{TchError, Tensor};
 
 use super::pulse::{Pulse, is_gone};
 use crate::shim::distributed::{Collective, Gloo, Network, Store, StoreAddress};
+pub use shards::Division;
+use shards::ShardGroups;
 
 /// How often a rank looks whether all have come.
 const JOINING: Duration = Duration::from_millis(20);
@@ -34,10 +38,13 @@ pub struct Ranks {
     /// How many of them `ewe` started on this machine; 1 if another program did.
     pub here: usize,
     joined: Option<Joined>,
+    /// The groups of a run whose parameters are divided among ranks.
+    shards: Option<ShardGroups>,
 }
 
 #[derive(Debug)]
 struct Joined {
+    network: Network,
     store: Store,
     gloo: Gloo,
     pulse: Pulse,
@@ -45,10 +52,10 @@ struct Joined {
     silence: Duration,
 }
 
-/// A sum over all ranks in progress.
+/// A collective in progress.
 #[derive(Debug)]
 #[must_use]
-pub struct Sum<'r> {
+pub struct Work<'r> {
     ranks: &'r Joined,
     number: u64,
     work: Collective,
@@ -62,6 +69,7 @@ impl Ranks {
             size: 1,
             here: 1,
             joined: None,
+            shards: None,
         }
     }
 
@@ -108,7 +116,7 @@ impl Ranks {
             _ if place.is_local() => Network::Address("127.0.0.1".to_owned()),
             _ => Network::HostName,
         };
-        let gloo = Gloo::join(&store, (rank, size), &network, NEVER).map_err(|error| {
+        let gloo = Gloo::join(&store, (rank, size), &network, NEVER, "").map_err(|error| {
             anyhow!(
                 "cannot reach the other ranks: {}\nhint: GLOO_SOCKET_IFNAME names the network interface by which they \
                  reach each other",
@@ -120,6 +128,7 @@ impl Ranks {
         let interval = (silence / 8).min(Duration::from_secs(2));
         let pulse = Pulse::begin(beats, rank, size, interval);
         let joined = Joined {
+            network,
             store,
             gloo,
             pulse,
@@ -131,6 +140,7 @@ impl Ranks {
             size,
             here: if place.launcher.is_some() { size } else { 1 },
             joined: Some(joined),
+            shards: None,
         })
     }
 
@@ -150,7 +160,7 @@ impl Ranks {
     /// # Errors
     ///
     /// When another rank is gone.
-    pub fn begin_sum(&self, x: &Tensor) -> Result<Option<Sum<'_>>> {
+    pub fn begin_sum(&self, x: &Tensor) -> Result<Option<Work<'_>>> {
         let Some(ranks) = &self.joined else {
             return Ok(None);
         };
@@ -159,7 +169,7 @@ impl Ranks {
             .gloo
             .all_reduce(x, false)
             .map_err(|error| ranks.failed(number, &error))?;
-        Ok(Some(Sum { ranks, number, work }))
+        Ok(Some(Work { ranks, number, work }))
     }
 
     /// Returns the sums of these numbers over all ranks, as [`Ranks::begin_sum`] does.
@@ -249,8 +259,8 @@ impl Ranks {
     }
 }
 
-impl Sum<'_> {
-    /// Waits for the sum.
+impl Work<'_> {
+    /// Waits for its end.
     ///
     /// # Errors
     ///

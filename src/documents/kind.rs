@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use super::roff;
+
 /// Formats of documents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
@@ -23,6 +25,8 @@ pub enum Kind {
     Json,
     /// Source code.
     Code,
+    /// The source of a manual page.
+    Manual,
 }
 
 /// Endings of names, without the dot, in lower case.
@@ -65,6 +69,7 @@ impl Kind {
             Kind::Csv => "csv",
             Kind::Json => "json",
             Kind::Code => "code",
+            Kind::Manual => "manual",
         }
     }
 
@@ -106,6 +111,7 @@ impl Kind {
             Some(_) => named,
             None if is_binary(bytes) => None,
             None if is_page(head) => Some(Kind::Html),
+            None if roff::is_manual(&bytes[..bytes.len().min(1 << 16)]) => Some(Kind::Manual),
             None => Some(Kind::Text),
         }
     }
@@ -151,6 +157,7 @@ mod tests {
             kind("book", b"PK\x03\x04....mimetypeapplication/epub+zip"),
             Some(Kind::Epub)
         );
+        assert_eq!(kind("ewe.1.gz", b".TH EWE 1\n"), Some(Kind::Manual));
         assert_eq!(kind("x.zip", b"PK\x03\x04...."), None);
         assert_eq!(kind("a.out", b"\x7fELF\0\0"), None);
         assert_eq!(kind("README", b"\xff\xfeh\0i\0"), Some(Kind::Text));

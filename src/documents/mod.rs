@@ -4,6 +4,7 @@
 //! - [`read`]: one file as a [`Document`], whatever its format.
 //! - [`plain`]: text, Markdown and source code; [`html`]; [`docx`] and [`epub`] (with [`package`]);
 //!   [`columns`]: CSV and JSONL.
+//! - [`roff`]: manual pages, rendered by a program that is installed.
 //! - [`pdf`]: the text layer, in a process of its own; [`layout`]: its reading order.
 //! - [`walk`]: the files of folders.
 //! - [`passage`]: blocks cut into passages.
@@ -25,6 +26,7 @@ pub mod passage;
 pub mod pdf;
 pub mod plain;
 pub mod read;
+pub mod roff;
 pub mod source;
 pub mod walk;
 

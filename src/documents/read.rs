@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::fault::{Fault, FaultKind};
-use super::{Document, Kind, columns, docx, epub, html, kind, pdf, plain, source};
+use super::{Document, Kind, columns, docx, epub, html, kind, pdf, plain, roff, source};
 
 /// How files are read.
 #[derive(Debug, Clone)]
@@ -59,6 +59,7 @@ fn text(found: Kind, bytes: &[u8], reading: &Reading) -> Result<Document, Fault>
         Kind::Markdown => plain::markdown(&text),
         Kind::Html => html::read(&text),
         Kind::Code => plain::code(&text),
+        Kind::Manual => roff::read(&text, reading.largest)?,
         Kind::Csv => columns::csv(&text, &reading.columns)?,
         Kind::Json => columns::json(&text, &reading.columns)?,
         _ => plain::text(&text),

@@ -184,4 +184,8 @@ impl CausalLm for Table {
     fn parameters(&self) -> Vec<(String, Tensor)> {
         vec![("scores".to_string(), self.scores_vv.shallow_clone())]
     }
+
+    fn block_parameters(&self, _layer: usize) -> Vec<(String, Tensor)> {
+        Vec::new()
+    }
 }

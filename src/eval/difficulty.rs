@@ -59,7 +59,7 @@ pub fn run(job: &ScoreJob, db: &Path, out: Option<&Path>, quiet: bool) -> Result
         Ok::<_, anyhow::Error>((store, rows))
     })?;
     let loaded = open::load(&job.model)?;
-    let interrupt = Interrupt::listen()?;
+    let interrupt = Interrupt::listen(Some("rows in work are computed to their end, and kept"))?;
     let ended = runtime.block_on(async {
         let ended = fill(job, &store, rows, &loaded, &interrupt, quiet).await;
         let ended = match (ended, out) {
@@ -204,9 +204,10 @@ fn encode(
     let system = row.system.as_deref().unwrap_or_default();
     let mut messages = ChatMessage::of_row(system, &row.instruction, &row.input);
     // Of a conversation, the last answer after all messages before it.
-    match later.is_empty() {
+    let said = turns::with_reasoning(said.swap_remove(0), &later);
+    match said.is_empty() {
         true => messages.push(ChatMessage::new("assistant", &row.output)),
-        false => messages.extend(turns::from_answer(said.swap_remove(0), &later)),
+        false => messages.extend(said),
     }
     let conversation = template
         .tokenize_last(&loaded.tokenizer, &messages)

@@ -42,6 +42,7 @@ use rows::{EncodedRows, RowLayout};
 use serde_json::{Value, json};
 use sketch::Sketch;
 use std::time::Instant;
+use summary::Summary;
 use tuned_run::TunedRun;
 
 /// Rows whose influence is stored at once. A command that is started again computes whole groups,
@@ -63,6 +64,7 @@ pub fn run(job: &InfluenceJob, quiet: bool) -> Result<u8> {
     let layout = RowLayout {
         template: template.as_ref(),
         loss: tuned.settings.loss,
+        reasoning: tuned.settings.reasoning,
         max_length: tuned.settings.max_length,
         tokenizer: &tokenizer,
     };
@@ -76,7 +78,7 @@ pub fn run(job: &InfluenceJob, quiet: bool) -> Result<u8> {
     let sketch = Sketch::new(&model.sizes(), i64::from(job.dimensions), job.seed, device);
     let mut progress = Progress::begin(job, &tuned, &encoded, quiet);
     let run = dataset.begin(&config(job, &tuned, &encoded)?, job.seed, &tuned.model)?;
-    let interrupt = Interrupt::listen()?;
+    let interrupt = Interrupt::listen(Some("rows in work are computed to their end, and kept"))?;
     let features = Features {
         model: &model,
         sketch: &sketch,
@@ -110,7 +112,9 @@ pub fn run(job: &InfluenceJob, quiet: bool) -> Result<u8> {
     if let Some(noise) = &noise {
         dataset.note(&run, noise)?;
     }
-    summary::print(&job.db, &dataset, &run, &encoded, noise)?;
+    let summary = Summary::read(&dataset, &run, &encoded, noise)?;
+    summary.print(job.json)?;
+    summary.next(&job.db, &tuned.base).say(quiet);
     Ok(0)
 }
 

@@ -76,6 +76,6 @@ fn eval_row(row: usize, of: &LikelihoodRow<'_>) -> EvalRow {
         row,
         prompt,
         messages: ChatMessage::of_row(&question.system, &question.instruction, &question.input),
-        completion: of.reference.to_owned(),
+        answer: ChatMessage::new("assistant", of.reference),
     }
 }

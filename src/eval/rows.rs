@@ -23,21 +23,22 @@ pub struct EvalRow {
     pub prompt: String,
     /// The prompt as messages, for a chat template.
     pub messages: Vec<ChatMessage>,
-    /// The answer; may be empty if only prompts are needed.
-    pub completion: String,
+    /// The answer, with its reasoning; its text may be empty if only prompts are needed.
+    pub answer: ChatMessage,
 }
 
 impl EvalRow {
     /// Appends the messages of a conversation from its first answer on. The last answer becomes the
-    /// completion, and all messages before it the prompt.
+    /// answer, and all messages before it the prompt.
     fn go_on(&mut self, mut said: Vec<ChatMessage>) {
         if said.is_empty() {
             return;
         }
-        self.completion = match said.pop_if(|last| last.role == "assistant") {
-            Some(answer) => answer.content,
-            None => String::new(),
-        };
+        let answer = said.pop_if(|last| last.role == "assistant");
+        self.answer = answer.unwrap_or_else(|| ChatMessage::new("assistant", ""));
+        if said.is_empty() {
+            return;
+        }
         for message in &said {
             self.prompt.push_str("\n\n");
             self.prompt.push_str(&message.content);
@@ -66,11 +67,11 @@ pub fn read(file: &RowsFile, quiet: bool) -> Result<Vec<EvalRow>> {
                 row: row.number as usize - 1,
                 prompt: incoming.question(number),
                 messages: ChatMessage::of_row(system, &incoming.task.instruction, input),
-                completion: output.to_owned(),
+                answer: ChatMessage::new("assistant", output),
             };
             let extra = incoming.extra.to_column();
             let answer = first_answer(output, extra.as_deref());
-            made.go_on(turns::from_answer(answer, incoming.turns(number)));
+            made.go_on(turns::with_reasoning(answer, incoming.turns(number)));
             rows.push(made);
         }
     }

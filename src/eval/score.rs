@@ -14,7 +14,6 @@ use super::nll::{EncodedRow, ScoreRow, batches, score_batch};
 use super::rows::{self, EvalRow};
 use crate::engine::open;
 use crate::model::LoadedModel;
-use crate::model::text::chat_template::ChatMessage;
 use crate::model::text::conversation_template::ConversationTemplate;
 use crate::model::text::tokenizer::Tokenizer;
 
@@ -53,12 +52,12 @@ pub(super) fn encode(
 ) -> Result<EncodedRow> {
     let (ids, scored) = match template {
         Some(template) => {
-            let answer = ChatMessage::new("assistant", &row.completion);
-            let conversation = template.tokenize_last(tokenizer, &[&row.messages[..], &[answer]].concat())?;
+            let said = [&row.messages[..], std::slice::from_ref(&row.answer)].concat();
+            let conversation = template.tokenize_last(tokenizer, &said)?;
             (conversation.ids, conversation.targets)
         }
         None => {
-            let (whole, from) = (format!("{}{}", row.prompt, row.completion), row.prompt.len());
+            let (whole, from) = (format!("{}{}", row.prompt, row.answer.content), row.prompt.len());
             let encoded = tokenizer.encode_marked(&whole, true, &[from..whole.len()])?;
             (encoded.ids, encoded.marked)
         }
@@ -130,7 +129,7 @@ fn score(
     }
     scores.sort_by_key(|score| score.row);
     progress.say(&format!(
-        "{}, {} in {:.1} s",
+        "{}, {} of prompts and answers in {:.1} s",
         counted(encoded.len(), "row"),
         counted(tokens, "token"),
         started.elapsed().as_secs_f64()

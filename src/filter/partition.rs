@@ -18,8 +18,8 @@ use crate::task::{TaskRef, Verdict};
 pub struct OpenRow {
     /// Its number, from 0.
     pub row: u32,
-    /// Its instruction.
-    pub instruction: String,
+    /// The text that is compared: its instruction, or the whole conversation.
+    pub text: String,
     /// Its inputs, by [`inputs`](super::kept::inputs).
     pub inputs: Vec<u64>,
     /// The most similar task of the parts before, if there is one above the threshold.
@@ -84,7 +84,7 @@ impl Partition {
     /// Compares the next rows and adds those that are kept. No part behind this one changes their
     /// verdicts, which are returned in order.
     pub fn admit(&mut self, rows: &[OpenRow]) -> Vec<Verdict> {
-        let texts: Vec<&str> = rows.iter().map(|row| row.instruction.as_str()).collect();
+        let texts: Vec<&str> = rows.iter().map(|row| row.text.as_str()).collect();
         let near = self.kept.index.admit_as(&texts, |i| match rows[i].best {
             Some(_) => Stay::Never,
             None => Stay::IfNew,
@@ -111,7 +111,7 @@ impl Partition {
     /// Compares rows behind this part, in order, which is at its limit. Returns the verdicts that
     /// no later part can change; the other rows have the most similar task so far.
     pub fn compare(&mut self, rows: &mut [OpenRow]) -> Vec<Option<Verdict>> {
-        let texts: Vec<&str> = rows.iter().map(|row| row.instruction.as_str()).collect();
+        let texts: Vec<&str> = rows.iter().map(|row| row.text.as_str()).collect();
         let near = self.kept.index.duplicates(&texts, self.kept.index.len());
         let mut verdicts = Vec::with_capacity(rows.len());
         for (row, near) in rows.iter_mut().zip(near) {
@@ -253,7 +253,7 @@ mod tests {
     fn open(tasks: &[Task]) -> Vec<OpenRow> {
         let row = |(row, task): (u32, &Task)| OpenRow {
             row,
-            instruction: task.instruction.clone(),
+            text: task.instruction.clone(),
             inputs: inputs(task),
             best: None,
         };

@@ -1,6 +1,7 @@
 //! Gives verdicts on tasks in order: rules, evaluation data, then near-duplicates among the tasks
 //! kept before. Of similar tasks, the first one is kept.
 
+use super::compared::Compared;
 use super::decontaminate::Evaluation;
 use super::index::{SimilarText, Stay};
 use super::kept::{Kept, inputs};
@@ -9,6 +10,7 @@ use super::rules::RuleSet;
 use crate::task::{Nearest, Task, TaskRef, Verdict};
 use rayon::prelude::*;
 use serde_json::{Value, json};
+use std::borrow::Cow;
 
 /// What a task is checked for without the tasks kept: the rules and the evaluation data.
 pub struct Checks {
@@ -16,6 +18,7 @@ pub struct Checks {
     /// Evaluation data, if the rules compare more than similarity. Without it, evaluation tasks are
     /// among those kept.
     evaluation: Option<Evaluation>,
+    compared: Compared,
 }
 
 impl Checks {
@@ -24,7 +27,21 @@ impl Checks {
         let evaluation = rules
             .decontaminate()
             .map(|ngram| Evaluation::new(threshold, ngram));
-        Checks { rules, evaluation }
+        Checks {
+            rules,
+            evaluation,
+            compared: Compared::default(),
+        }
+    }
+
+    /// Compares this of conversations for near-duplicates.
+    pub fn comparing(self, compared: Compared) -> Checks {
+        Checks { compared, ..self }
+    }
+
+    /// Returns the text of a task that is compared for near-duplicates.
+    pub fn text(&self, task: &Task) -> String {
+        self.compared.text(task).into_owned()
     }
 
     /// Adds a task that no checked task may be similar to; or to `kept`, if the rules compare
@@ -33,7 +50,7 @@ impl Checks {
         match &mut self.evaluation {
             Some(evaluation) => evaluation.add(task_ref, task),
             None => {
-                kept.index.push(&task.instruction);
+                kept.index.push(&self.compared.text(task));
                 kept.tasks.push(task_ref);
             }
         }
@@ -101,6 +118,14 @@ impl Screen {
         }
     }
 
+    /// Compares this of conversations for near-duplicates.
+    pub fn comparing(self, compared: Compared) -> Screen {
+        Screen {
+            checks: self.checks.comparing(compared),
+            ..self
+        }
+    }
+
     /// Compares tasks with those of [`Screen::add_against`] only, not with one another: none that
     /// is screened is kept.
     pub fn apart(self) -> Screen {
@@ -131,10 +156,8 @@ impl Screen {
         let open: Vec<usize> = (0..submissions.len())
             .filter(|&i| verdicts[i].is_accepted() || submissions[i].is_certain)
             .collect();
-        let texts: Vec<&str> = open
-            .iter()
-            .map(|&i| submissions[i].task.instruction.as_str())
-            .collect();
+        let compared = self.checks.compared;
+        let texts: Vec<Cow<'_, str>> = open.iter().map(|&i| compared.text(submissions[i].task)).collect();
         let is_apart = self.is_apart;
         let near = self
             .kept
@@ -173,9 +196,10 @@ impl Screen {
     /// Returns which tasks are near-duplicates of tasks kept before, and keeps none of them. Rules
     /// and evaluation data are not asked.
     pub fn near_duplicates(&mut self, submissions: &[Submission<'_>]) -> Vec<Verdict> {
-        let texts: Vec<&str> = submissions
+        let compared = self.checks.compared;
+        let texts: Vec<Cow<'_, str>> = submissions
             .iter()
-            .map(|submission| submission.task.instruction.as_str())
+            .map(|submission| compared.text(submission.task))
             .collect();
         let near = self.kept.index.duplicates(&texts, self.kept.index.len());
         let verdict = |(submission, near): (&Submission<'_>, Option<SimilarText>)| match near {
@@ -198,9 +222,15 @@ impl Screen {
         let unnamed: Vec<usize> = (0..verdicts.len())
             .filter(|&i| verdicts[i].nearest.is_none())
             .collect();
-        let queries: Vec<(&str, usize)> = unnamed
+        let compared = self.checks.compared;
+        let texts: Vec<Cow<'_, str>> = unnamed
             .iter()
-            .map(|&i| (submissions[i].task.instruction.as_str(), kept_before[i]))
+            .map(|&i| compared.text(submissions[i].task))
+            .collect();
+        let queries: Vec<(&str, usize)> = texts
+            .iter()
+            .zip(&unnamed)
+            .map(|(text, &i)| (&**text, kept_before[i]))
             .collect();
         for (i, near) in unnamed.into_iter().zip(self.kept.index.nearest(&queries, 1)) {
             verdicts[i].nearest = near.first().map(|near| Nearest {

@@ -225,7 +225,7 @@ fn mark_truncated(found: &mut [ParsedInstance], finish: FinishReason) {
 }
 
 /// Whether a text is a placeholder for "no input".
-pub(super) fn is_no_input(text: &str) -> bool {
+pub fn is_no_input(text: &str) -> bool {
     let text: String = text
         .chars()
         .filter(|c| c.is_alphanumeric())

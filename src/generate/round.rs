@@ -92,6 +92,18 @@ impl RoundRng {
         RoundRng(ChaCha8Rng::from_seed(digest.into()))
     }
 
+    /// The numbers that draw the words of a user's recipe.
+    pub(super) fn for_own(seed: u64, round: u64) -> Self {
+        let digest = Sha256::digest(format!("ewe own recipe {seed} {round}"));
+        RoundRng(ChaCha8Rng::from_seed(digest.into()))
+    }
+
+    /// The numbers that decide how a round continues a task.
+    pub(super) fn for_turns(seed: u64, round: u64) -> Self {
+        let digest = Sha256::digest(format!("ewe turns {seed} {round}"));
+        RoundRng(ChaCha8Rng::from_seed(digest.into()))
+    }
+
     /// Returns true with this probability: never with 0, always with 1.
     pub(super) fn is_below(&mut self, probability: f64) -> bool {
         // A double in [0, 1) has 53 bits of precision.
@@ -116,6 +128,12 @@ impl RoundRng {
 pub fn request_seed(seed: u64, round: u64, stage: &str, ordinal: usize) -> u64 {
     let digest = Sha256::digest(format!("ewe request {seed} {round} {stage} {ordinal}"));
     u64::from_le_bytes(digest[..8].try_into().expect("a digest has 32 bytes")) >> 33
+}
+
+/// The place that a part of a seed draws for a task among those that were continued as often.
+pub(super) fn turn_order(seed: u64, part: Part, tries: u32, task_id: i64) -> u64 {
+    let digest = Sha256::digest(format!("ewe turn order {seed} {part} {tries} {task_id}"));
+    u64::from_le_bytes(digest[..8].try_into().expect("a digest has 32 bytes"))
 }
 
 #[cfg(test)]

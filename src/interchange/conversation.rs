@@ -266,10 +266,7 @@ fn message(value: Json<'_>) -> Result<DialectMessage, String> {
     let speaker = speaker(&role).ok_or_else(|| {
         format!("a message of `{role}`: speakers are system, user and assistant, or human and gpt")
     })?;
-    let calls_tools = fields
-        .get("tool_calls")
-        .is_some_and(|calls| !matches!(calls.get(), "null" | "[]"))
-        || fields.has("function_call");
+    let calls_tools = calls_tools(&fields);
     let name = ["content", "value", "text"]
         .into_iter()
         .find(|name| fields.get(name).is_some());
@@ -299,6 +296,12 @@ fn message(value: Json<'_>) -> Result<DialectMessage, String> {
         calls_tools,
         rest,
     })
+}
+
+/// Whether a message calls tools.
+fn calls_tools(fields: &Fields<'_>) -> bool {
+    let calls = fields.get("tool_calls");
+    calls.is_some_and(|calls| !matches!(calls.get(), "null" | "[]")) || fields.has("function_call")
 }
 
 /// Reads a role, by any of the names in use.

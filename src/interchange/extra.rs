@@ -8,6 +8,7 @@ use super::{
     format::LATER,
     json::{Fields, Json},
 };
+use crate::task::ExportField;
 
 /// How deep JSON may nest in SQLite, counting the object that these fields make up.
 pub(super) const DEEPEST: usize = 1000;
@@ -80,6 +81,41 @@ impl Extra {
         let list = self.list(name)?;
         self.fields.retain(|(field, _)| field != name);
         Some(list)
+    }
+
+    /// Writes the values of fields that people added: in the place of what the imported row says,
+    /// or at the end. What nobody changed stays as the row has it, to the last digit.
+    pub(super) fn put_fields(&mut self, fields: &[ExportField]) {
+        for field in fields {
+            let at = |name: &str| self.fields.iter().position(|(other, _)| other == name);
+            let place = at(&field.name).or_else(|| at(&field.column));
+            match (place, &field.value) {
+                (Some(place), _) if !field.is_edited => self.fields[place].0.clone_from(&field.name),
+                (Some(place), Some(value)) => self.fields[place] = (field.name.clone(), value.clone()),
+                (Some(place), None) => {
+                    self.fields.remove(place);
+                }
+                (None, Some(value)) if field.is_edited => {
+                    self.fields.push((field.name.clone(), value.clone()));
+                }
+                (None, _) => {}
+            }
+        }
+    }
+
+    /// Removes these fields, which have columns of their own.
+    pub(super) fn without_fields(&mut self, fields: &[ExportField]) {
+        let is_its = |name: &str| {
+            fields
+                .iter()
+                .any(|field| field.name == name || field.column == name)
+        };
+        self.fields.retain(|(name, _)| !is_its(name));
+    }
+
+    /// Keeps the fields for which this holds, by name and value.
+    pub(super) fn retain(&mut self, keep: impl Fn(&str, &str) -> bool) {
+        self.fields.retain(|(name, value)| keep(name, value));
     }
 
     /// Renames the fields for which `name` returns another name.

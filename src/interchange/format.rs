@@ -13,8 +13,22 @@ pub const GROUP: &str = "ewe_group";
 /// for them, and where their other fields have none.
 pub const LATER: &str = "ewe_turns";
 
+/// The field with the name of a tree of OpenAssistant.
+pub(super) const TREE_ID: &str = "message_tree_id";
+
+/// The field that says how many rows a tree is, if they are several: all of its conversations, not
+/// only the best one.
+pub(super) const TREE_ROWS: &str = "ewe_rows";
+
 /// The field with earlier questions and answers in format `alpaca`.
 pub const HISTORY: &str = "history";
+
+/// The prefix of a field of a row or message whose name the format has, or by which the row would
+/// be taken for one of another format.
+pub(super) const PREFIX: &str = "ewe_";
+
+/// Dolly's field for the kind of a task.
+pub(super) const CATEGORY: &str = "category";
 
 /// The metadata key by which a Parquet file says that ewe wrote it. Its value is [`DATASET_TABLE`]
 /// or the name of a format.
@@ -114,13 +128,14 @@ impl Format {
     ];
 
     /// The formats that a dataset is exported in.
-    pub const WRITTEN: [Format; 6] = [
+    pub const WRITTEN: [Format; 7] = [
         Format::Alpaca,
         Format::Dolly,
         Format::Chat,
         Format::ShareGpt,
         Format::Completion,
         Format::SelfInstruct,
+        Format::Oasst,
     ];
 
     /// The name on the command line.

@@ -8,7 +8,7 @@ use super::{
     Format, Need, ParsedRow, ReadError, Reading, Row, SourceRow,
     conversation::{self, Exchange, oasst, parts},
     extra::{DEEPEST, Extra},
-    format::{GROUP, HISTORY, LATER, is_tree},
+    format::{GROUP, HISTORY, LATER, TREE_ID, TREE_ROWS, is_tree},
     json::{Fields, Json},
     mapping::Role,
     rows::object::object,
@@ -250,8 +250,18 @@ impl RowParser {
         if !is_tree(prompt) {
             return Err("`prompt` is no tree: a message with `text`, `role` and `replies`".into());
         }
+        if fields.get(TREE_ID).is_some_and(oasst::is_our_name) {
+            fields.take(TREE_ID);
+        }
+        let all = self.format == Format::OasstAll || fields.take(TREE_ROWS).is_some();
+        let system = self.system(fields)?;
         let mut tree: Option<ParsedRow> = None;
-        for exchange in oasst::exchanges(prompt, self.format == Format::OasstAll)? {
+        for mut exchange in oasst::exchanges(prompt, all)? {
+            if let Some(system) = &system {
+                exchange.system = Some(system.clone());
+                // As of a system message without other fields.
+                exchange.rest.insert(0, Extra::default());
+            }
             let mut path = self.exchanged(fields, exchange, "messages")?;
             path.instance_extras = vec![std::mem::take(&mut path.extra)];
             match &mut tree {
@@ -263,7 +273,12 @@ impl RowParser {
                 }
             }
         }
-        tree.ok_or_else(|| "nobody answers the prompt of the tree".into())
+        let mut tree = tree.ok_or("nobody answers the prompt of the tree")?;
+        // A single conversation is a row like one of other formats.
+        if tree.instance_extras.len() == 1 {
+            tree.extra = tree.instance_extras.remove(0);
+        }
+        Ok(tree)
     }
 
     /// Reads the system message.

@@ -169,6 +169,11 @@ impl RowReader {
         }
     }
 
+    /// Whether the rows are cells, which are all texts.
+    pub fn is_csv(&self) -> bool {
+        self.cells().is_some()
+    }
+
     /// Returns the reader of a CSV file.
     pub(super) fn cells(&self) -> Option<&CsvReader<Box<dyn BufRead + Send>>> {
         match &self.source {

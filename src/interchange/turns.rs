@@ -6,6 +6,7 @@ use super::{
     format::CONVERSATIONS,
     json::{Fields, Json},
 };
+use crate::reasoning;
 use crate::task::{Instance, Turn};
 
 /// Reads a list of messages as [`Turn::list_to_column`] writes it; `None` if the text is none.
@@ -66,6 +67,28 @@ pub fn first_answer(output: &str, extra: Option<&str>) -> Turn {
     let mut first = Turn::new(Turn::ASSISTANT, output);
     first.fields = fields_of_answer(extra);
     first
+}
+
+/// Whether a field of a message has its reasoning as a text.
+pub fn is_reasoning(name: &str, value: &str) -> bool {
+    reasoning::FIELDS.contains(&name) && value.starts_with('"')
+}
+
+/// Returns the reasoning of a message, from fields of its own and from between marks in its text,
+/// and the text without it. The text of the user has no marks but those that it is about.
+pub fn parted(turn: &Turn) -> (Option<String>, String) {
+    let fields = turn
+        .fields
+        .iter()
+        .filter(|(name, value)| is_reasoning(name, value));
+    let texts = fields.filter_map(|(_, value)| Json::of(value)?.text().ok());
+    let mut thoughts: Vec<String> = texts.collect();
+    let mut said = turn.content.clone();
+    if let Some(split) = reasoning::split(&said).filter(|_| turn.is_answer()) {
+        thoughts.push(split.reasoning);
+        said = split.answer;
+    }
+    ((!thoughts.is_empty()).then(|| thoughts.join("\n\n")), said)
 }
 
 /// Returns the exchanges of a conversation whose answers are texts, as inputs and outputs: the

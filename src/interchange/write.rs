@@ -1,17 +1,21 @@
 //! Rows of a dataset to a file in one of the formats. The same rows give the same bytes.
 //!
 //! - [`packing`]: the shape and the compression of a file, by its name.
-//! - `record`: a row as a record of a format; `dialect`: its conversation; `table`: records as
-//!   columns.
+//! - `record`: a row as a record of a format; `dialect`: its conversation; `tree`: conversations
+//!   that begin alike; `table`: records as columns.
+//! - `reasoning`: rows without it.
 //! - [`row_writer`]: rows of one file copied to another; `schema`, `parquet_file`: Parquet.
 
 mod dialect;
+mod field;
 pub mod packing;
 mod parquet_file;
+mod reasoning;
 mod record;
 pub mod row_writer;
 mod schema;
 mod table;
+mod tree;
 
 use std::{
     io::{self, BufWriter, Write},
@@ -22,7 +26,8 @@ use anyhow::bail;
 use futures::{Stream, StreamExt};
 
 use super::Format;
-use crate::task::{ExportRow, OptionalFields};
+use crate::reasoning::ReasoningChoice;
+use crate::task::{ExportRow, FieldColumn, OptionalFields};
 use packing::{FileShape, Packing};
 use record::{ExtraFields, Record};
 use table::{DatasetTable, RecordTable};
@@ -101,6 +106,13 @@ impl<W: Write + Send> RecordWriter<W> {
             self.records += 1;
             return self.out.record(Record::of_task(&rows, &self.extra_fields));
         }
+        if self.format == Format::Oasst {
+            for tree in Record::trees_of(&rows, self.records + 1, &self.extra_fields) {
+                self.records += 1;
+                self.out.record(tree)?;
+            }
+            return Ok(());
+        }
         let group = (rows.len() > 1).then_some(self.tasks);
         for row in &rows {
             self.records += 1;
@@ -165,6 +177,8 @@ impl ExportFormat {
 pub struct ExportOptions {
     /// Write only the fields of the format: no groups, and no other fields of the imported rows.
     pub plain: bool,
+    /// Whether the reasoning of answers is written.
+    pub reasoning: ReasoningChoice,
 }
 
 /// Returns the shape and the compression that the name of an output file asks for.
@@ -177,6 +191,12 @@ pub fn shape(path: &Path, format: ExportFormat) -> anyhow::Result<(Option<FileSh
     if let Some(FileShape::Cells(_)) = shape {
         bail!(
             "cannot write `{}`: rows are written as JSON or Parquet\nhint: a name that ends in .jsonl, .json or .parquet",
+            path.display()
+        );
+    }
+    if format == ExportFormat::Rows(Format::Oasst) && shape == Some(FileShape::Parquet) {
+        bail!(
+            "cannot write `{}`: trees are written as JSON\nhint: a name that ends in .jsonl or .json, or --format chat",
             path.display()
         );
     }
@@ -203,18 +223,23 @@ pub async fn write<W: Write + Send, E: Into<anyhow::Error>>(
     rows: impl Stream<Item = Result<ExportRow, E>> + Unpin,
     out: W,
 ) -> anyhow::Result<(W, usize)> {
+    let rows = rows.map(|row| match options.reasoning {
+        ReasoningChoice::Keep => row,
+        ReasoningChoice::Drop => row.map(reasoning::left_out),
+    });
     match format {
         ExportFormat::Rows(format) => write_records(format, shape, optional, options, rows, out).await,
-        ExportFormat::Parquet => write_dataset(rows, out).await,
+        ExportFormat::Parquet => write_dataset(optional.fields, rows, out).await,
     }
 }
 
 /// Writes the whole dataset as a table.
 async fn write_dataset<W: Write + Send, E: Into<anyhow::Error>>(
+    fields: Vec<FieldColumn>,
     mut rows: impl Stream<Item = Result<ExportRow, E>> + Unpin,
     out: W,
 ) -> anyhow::Result<(W, usize)> {
-    let mut table = DatasetTable::begin(out)?;
+    let mut table = DatasetTable::begin(out, fields)?;
     let (mut task, mut tasks) = (Vec::<ExportRow>::new(), 0);
     while let Some(row) = rows.next().await {
         let row = row.map_err(Into::<anyhow::Error>::into)?;
@@ -243,6 +268,7 @@ async fn write_records<W: Write + Send, E: Into<anyhow::Error>>(
         history: optional.turns,
         extra: !options.plain,
         apart: shape == Some(FileShape::Parquet),
+        fields: optional.fields,
     };
     let by_format = match format {
         Format::Alpaca => FileShape::Array,
@@ -256,7 +282,7 @@ async fn write_records<W: Write + Send, E: Into<anyhow::Error>>(
                 rows: 0,
             },
             FileShape::Parquet => {
-                RecordSink::Parquet(Box::new(RecordTable::begin(out, format, extra_fields)?))
+                RecordSink::Parquet(Box::new(RecordTable::begin(out, format, &extra_fields)?))
             }
             FileShape::Lines | FileShape::Cells(_) => RecordSink::Lines(buffered(out)),
         },

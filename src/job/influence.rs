@@ -50,6 +50,8 @@ pub struct InfluenceJob {
     pub seed: u64,
     /// `auto`, `cpu` or `cuda:N`.
     pub device: String,
+    /// Whether the result is printed as JSON.
+    pub json: bool,
 }
 
 /// What the random projection of gradients does to influences, of which it knows nothing else.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::rows::RowsFile;
 use crate::finetune::{AnswerLoss, Formats, LoraSettings, Method, Precision, RowOrder, ScheduleKind};
 use crate::prompt::template::TemplateChoice;
+use crate::reasoning::ReasoningChoice;
 use crate::settings::written::RunOptions;
 use crate::store::Filter;
 
@@ -64,6 +65,17 @@ pub struct RanksJob {
     pub timeout: Duration,
     /// How often they are started again after a failure.
     pub restarts: u32,
+    /// Among how many of them parameters, gradients and optimizer state are divided.
+    pub shard: Option<Shard>,
+}
+
+/// Among how many ranks a model is divided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shard {
+    /// All of them.
+    All,
+    /// This many.
+    Ranks(usize),
 }
 
 impl Default for RanksJob {
@@ -72,6 +84,7 @@ impl Default for RanksJob {
             count: None,
             timeout: Duration::from_secs(600),
             restarts: 0,
+            shard: None,
         }
     }
 }
@@ -127,6 +140,8 @@ pub struct TrainJob {
     pub template: Option<TemplateChoice>,
     /// Which answers of a conversation are targets.
     pub loss: AnswerLoss,
+    /// What becomes of the reasoning of answers.
+    pub reasoning: ReasoningChoice,
     /// Passes over the training rows.
     pub epochs: Option<u32>,
     /// Optimizer steps, in place of epochs.
@@ -155,6 +170,9 @@ pub struct TrainJob {
     pub precision: Option<Precision>,
     /// The other formats. `formats.precision` is meaningless until `precision` is resolved.
     pub formats: Formats,
+    /// Whether any of them was given. If none was, what does not fit is replaced by what does, and
+    /// a resumed run keeps what it had.
+    pub formats_are_given: bool,
     /// Order of the rows.
     pub order: RowOrder,
     /// Seed of everything random.

@@ -97,6 +97,9 @@ pub trait CausalLm: Send {
     /// Returns every weight with its name in the checkpoint, sharing memory with the model.
     /// Adapters are not among them, and a tied head appears once, as the embedding.
     fn parameters(&self) -> Vec<(String, Tensor)>;
+
+    /// Returns those of [`CausalLm::parameters`] that block `layer` computes with.
+    fn block_parameters(&self, layer: usize) -> Vec<(String, Tensor)>;
 }
 
 /// The two layers that have one row for each token of the vocabulary.

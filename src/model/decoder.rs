@@ -145,4 +145,10 @@ impl<B: Block> CausalLm for Decoder<B> {
         }
         found
     }
+
+    fn block_parameters(&self, layer: usize) -> Vec<(String, Tensor)> {
+        let mut found = Vec::new();
+        self.blocks[layer].list(&mut found);
+        found
+    }
 }

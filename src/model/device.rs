@@ -136,6 +136,20 @@ pub fn report() -> Vec<(String, String)> {
     report
 }
 
+/// Returns the devices of this machine with their names, the GPUs first. CUDA is opened if there
+/// are signs of a GPU.
+pub fn of_this_machine() -> Vec<(Device, String)> {
+    let gpus = match cuda::signs().any() {
+        true => cuda::open().unwrap_or_default(),
+        false => 0,
+    };
+    let gpus = (0..gpus).map(|index| {
+        let name = format!("cuda:{index}, {}", cuda::described(index));
+        (Device::Cuda(index), name)
+    });
+    gpus.chain([(Device::Cpu, "cpu".to_owned())]).collect()
+}
+
 fn yes_or_no(is_so: bool) -> String {
     if is_so { "yes" } else { "no" }.to_owned()
 }
@@ -207,6 +221,15 @@ fn automatic_dtype(stored: Kind, is_gpu: bool, has_bf16: bool, model_type: &str)
         _ if has_bf16 => Kind::BFloat16,
         _ if is_gpu && !OVERFLOWS_FP16.contains(&model_type) => Kind::Half,
         _ => Kind::Float,
+    }
+}
+
+/// Returns what people call a device: `CPU`, `cuda:0`.
+pub fn name(device: Device) -> String {
+    match device {
+        Device::Cpu => "CPU".to_owned(),
+        Device::Cuda(number) => format!("cuda:{number}"),
+        other => format!("{other:?}"),
     }
 }
 

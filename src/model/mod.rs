@@ -125,6 +125,28 @@ pub fn load_weights(
     Ok((model, kind))
 }
 
+/// As [`load_weights`] of plain weights, which takes no memory for them: they have their shapes,
+/// and nothing in them. Returns where to read them as well, in the type of the model and in host
+/// memory.
+///
+/// # Errors
+///
+/// As [`load`].
+pub fn load_hollow(dir: &Path, device: Device, dtype: &str) -> Result<(Box<dyn CausalLm>, Kind, Weights)> {
+    let _guard = tch::no_grad_guard();
+    let fields = fields(dir)?;
+    let prefix = families::of(&fields)?.0.prefix;
+    let mut weights = Weights::open(dir, prefix)?;
+    let kind = device::dtype(dtype, weights.main_kind(), device, families::of(&fields)?.1)?;
+    weights.place(kind, device);
+    weights.keep_hollow(true);
+    let model = build(&fields, &mut weights)?;
+    weights.finish()?;
+    let mut weights = Weights::open(dir, prefix)?;
+    weights.place(kind, Device::Cpu);
+    Ok((model, kind, weights))
+}
+
 /// Does `work` while another thread reads the tokenizer in `dir`: a tokenizer of 262,144 tokens
 /// takes as long as half a gigabyte of weights. Returns both results.
 pub fn beside_tokenizer<T>(dir: &Path, work: impl FnOnce() -> T) -> Result<(T, Result<Tokenizer>)> {

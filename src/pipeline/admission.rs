@@ -1,12 +1,15 @@
-//! Admits finished rounds: decides on their candidates in order, and writes them into the store.
+//! Admits finished rounds: has a validator look at their instances, decides on their candidates in
+//! order, and writes them into the store.
 
-use super::GenerateRun;
 use super::outcome::RoundOutcome;
 use super::progress::GenerateProgress;
+use super::{GenerateConfig, GenerateRun, NoAnswer};
 use crate::filter::{Index, RougeL, Threshold};
 use crate::store::asked::round::{Admission, AdmittedRound};
-use crate::task::{Reason, TaskRef, Verdict};
-use anyhow::{Context, Result};
+use crate::task::{Candidate, Instance, Reason, Task, TaskRef, Turn, Verdict};
+use crate::validator::{Said, Validators};
+use anyhow::{Context, Result, bail};
+use serde_json::{Value, json};
 
 /// Rounds that go into the store together, so that they wait for the disk only once. Each of them
 /// is still stored whole or not at all.
@@ -39,6 +42,41 @@ impl AdmissionBatch {
 }
 
 impl GenerateRun<'_> {
+    /// Has the validator look at the instances of a round that nothing spoke against.
+    pub(super) async fn validated(
+        &self,
+        mut outcome: RoundOutcome,
+        round: u64,
+    ) -> Result<RoundOutcome, NoAnswer> {
+        let Some(validators) = &self.validators else {
+            return Ok(outcome);
+        };
+        let candidates = outcome.candidates.iter_mut();
+        for candidate in candidates.filter(|candidate| candidate.verdict.is_accepted()) {
+            let place = format!(
+                "round {round}, '{}'",
+                crate::text::one_line(&candidate.instruction, 60)
+            );
+            if candidate.opening.is_some() {
+                candidate.verdict = verdict_of(validators, &conversation(candidate), &place).await?;
+                continue;
+            }
+            let instances = candidate.instances.iter_mut();
+            for instance in instances.filter(|instance| instance.verdict.is_accepted()) {
+                let row = row(&candidate.instruction, &instance.instance);
+                instance.verdict = verdict_of(validators, &row, &place).await?;
+            }
+            if candidate
+                .instances
+                .iter()
+                .all(|instance| instance.verdict.is_rejected())
+            {
+                candidate.verdict = Verdict::rejected(Reason::NoValidInstance, "");
+            }
+        }
+        Ok(outcome)
+    }
+
     /// The task that an instruction is a near-duplicate of, among all tasks and those of the batch:
     /// the most similar, the older among equals.
     fn duplicate(&self, instruction: &str, fresh: &Index) -> Option<(TaskRef, RougeL)> {
@@ -54,8 +92,13 @@ impl GenerateRun<'_> {
     }
 
     /// The verdict on an instruction that nothing spoke against before its admission.
-    fn last_verdict(&self, instruction: &str, fresh: &Index, progress: &GenerateProgress) -> Verdict {
-        match self.duplicate(instruction, fresh) {
+    /// The question of a conversation is that of the task that it continues, and is not compared.
+    fn last_verdict(&self, candidate: &Candidate, fresh: &Index, progress: &GenerateProgress) -> Verdict {
+        let duplicate = match candidate.opening {
+            Some(_) => None,
+            None => self.duplicate(&candidate.instruction, fresh),
+        };
+        match duplicate {
             Some((task, score)) => Verdict::near_duplicate(task, score.f1()),
             None if progress.accepted >= progress.target => Verdict::rejected(Reason::OverTarget, ""),
             None => Verdict::accepted(),
@@ -75,7 +118,7 @@ impl GenerateRun<'_> {
         let mut candidates = outcome.candidates;
         for candidate in &mut candidates {
             if candidate.verdict.is_accepted() {
-                candidate.verdict = self.last_verdict(&candidate.instruction, &batch.fresh, progress);
+                candidate.verdict = self.last_verdict(candidate, &batch.fresh, progress);
             }
             if candidate.verdict.is_accepted() {
                 progress.accepted += 1;
@@ -126,8 +169,9 @@ impl GenerateRun<'_> {
         for (task, candidate) in tasks.into_iter().zip(accepted) {
             let mut instances = candidate.instances.into_iter();
             let instance = instances.find(|instance| instance.verdict.is_accepted());
+            let first = candidate.opening.map(|opening| opening.first);
             waiting.push(pool.entries.len());
-            pool.push(task, instance.map(|found| found.instance));
+            pool.push(task, first.or(instance.map(|found| found.instance)));
         }
         Ok(())
     }
@@ -145,7 +189,65 @@ impl GenerateRun<'_> {
             self.store
                 .set_neighbors(&found)
                 .await
-                .context("neighbours were not stored")?;
+                .context("neighbors were not stored")?;
         }
     }
+}
+
+/// Asks the validator about a row.
+async fn verdict_of(validators: &Validators, row: &Value, place: &str) -> Result<Verdict, NoAnswer> {
+    let said = validators.ask(row, place).await.map_err(NoAnswer::Fatal)?;
+    Ok(match said {
+        Said::Accepts(_) => Verdict::accepted(),
+        Said::Rejects(reason) => Verdict::rejected(Reason::Validator, reason),
+        Said::Failed(what) => Verdict::rejected(Reason::ValidatorFailed, what),
+    })
+}
+
+/// Tries the validator on a seed before anything is asked and paid for: whether it starts, and
+/// answers. What it says of the seed does not matter.
+///
+/// # Errors
+///
+/// If it gives no verdict.
+pub(super) async fn try_validator(config: &GenerateConfig, seeds: &[Task]) -> Result<()> {
+    let instance = |seed: &Task| Some((seed.instruction.clone(), seed.instances.first()?.clone()));
+    let (Some(validator), Some((instruction, instance))) =
+        (&config.validator, seeds.iter().find_map(instance))
+    else {
+        return Ok(());
+    };
+    let validators = Validators::new(validator);
+    match validators.ask(&row(&instruction, &instance), "a seed").await? {
+        Said::Failed(what) => bail!(
+            "the validator `{}` gives no verdict on a seed task: it {what}\nhint: it gets rows as lines of JSON and answers \
+             each with a line, such as {{\"accept\": false, \"reason\": \"too long\"}}",
+            validator.command
+        ),
+        _ => Ok(()),
+    }
+}
+
+/// A row that is not in the dataset yet, as a validator gets it.
+fn row(instruction: &str, instance: &Instance) -> Value {
+    json!({"instruction": instruction, "input": instance.input, "output": instance.output})
+}
+
+/// A conversation that is not in the dataset yet, as a validator gets it: like one that is.
+fn conversation(candidate: &Candidate) -> Value {
+    let mut json = Value::Null;
+    for (instance, turns) in candidate.task_instances() {
+        json = row(&candidate.instruction, instance);
+        let messages = turns.iter().map(Turn::to_json);
+        let messages = messages.filter_map(|message| serde_json::from_str(&message).ok());
+        json["turns"] = Value::Array(messages.collect());
+    }
+    if let Some(system) = candidate
+        .opening
+        .as_ref()
+        .and_then(|opening| opening.system.as_ref())
+    {
+        json["system"] = system.as_str().into();
+    }
+    json
 }

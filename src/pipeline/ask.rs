@@ -106,7 +106,19 @@ impl<'a> Asker<'a> {
         question: &Question,
         sampling: Sampling,
     ) -> Result<Response<'_>, NoAnswer> {
-        let place = (0, stage, ordinal);
+        self.ask_in_round(0, stage, ordinal, question, sampling).await
+    }
+
+    /// Returns the response to a question of a round.
+    pub async fn ask_in_round(
+        &self,
+        round: u64,
+        stage: &'static str,
+        ordinal: u64,
+        question: &Question,
+        sampling: Sampling,
+    ) -> Result<Response<'_>, NoAnswer> {
+        let place = (round, stage, ordinal);
         self.answer_to(place, question.prompt(), Some(question), sampling)
             .await
     }
@@ -205,8 +217,14 @@ impl<'a> Asker<'a> {
 
     /// The content keys of deferred requests, in the order of rounds.
     pub fn waiting(&self) -> Vec<String> {
+        self.waiting_before(u64::MAX)
+    }
+
+    /// The same, of rounds before this one.
+    pub fn waiting_before(&self, end: u64) -> Vec<String> {
         let waiting = self.waiting.lock().expect("nobody panics with it");
-        waiting.values().cloned().collect()
+        let before = waiting.iter().filter(|((round, ..), _)| *round < end);
+        before.map(|(_, key)| key.clone()).collect()
     }
 }
 

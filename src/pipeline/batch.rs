@@ -3,7 +3,7 @@
 use super::Ending;
 use super::budget::{Budget, Spent};
 use crate::atomic_file;
-use crate::client::batch_backend::{BatchBackend, Counts};
+use crate::client::batch_backend::{BatchBackend, Counts, Written};
 use crate::store::Store;
 use anyhow::Result;
 
@@ -12,8 +12,10 @@ use anyhow::Result;
 pub struct BatchSummary {
     /// The name of the batch file.
     pub out: String,
-    /// Requests that were written.
-    pub written: u64,
+    /// The requests that were written.
+    pub written: Written,
+    /// The most that they cost, if tokens have a price.
+    pub cost: Option<f64>,
     /// Waiting requests beyond `--max-requests`, which were not written.
     pub held_back: u64,
     /// Counts of the results that were read.
@@ -52,11 +54,17 @@ pub(super) async fn finish(
             false => batch.out().display().to_string(),
         },
         written,
-        held_back: sent.len() as u64 - written,
+        cost: Some(budget.price.of(prompt_tokens(&written), written.most_tokens)).filter(|cost| *cost > 0.0),
+        held_back: sent.len() as u64 - written.requests,
         counts: batch.counts(),
         unknown,
         damaged: batch.damaged().to_vec(),
     })
+}
+
+/// About how many tokens the prompts have: four bytes of English are one.
+pub fn prompt_tokens(written: &Written) -> u64 {
+    written.prompt_bytes / 4
 }
 
 /// The limit of the budget that the results have reached. All results count, committed or not, so

@@ -96,7 +96,7 @@ pub async fn generate(
     let Generated { ending, progress, .. } = &mut generated;
     let batch = finish_batch(store, request.batch, ending, &progress.waiting, &config.budget).await?;
     if let Some(batch) = &batch {
-        progress.requests = batch.written;
+        progress.requests = batch.written.requests;
     }
     generated.batch = batch;
     Ok(generated)
@@ -112,6 +112,7 @@ fn config_for_judge(budget: &Budget, generated: &Generated) -> JudgeConfig {
         },
         limit: None,
         by: JudgedBy::Text,
+        rubric: None,
         budget: budget.less(spent.requests, spent.tokens(), spent.cost, generated.time),
     }
 }
@@ -151,7 +152,7 @@ pub async fn judge(
     let (mut ending, mut progress) = super::judge::judge(store, config, backend, interrupted, show).await?;
     let batch = finish_batch(store, batch, &mut ending, &progress.waiting, &config.budget).await?;
     if let Some(batch) = &batch {
-        progress.requests = batch.written;
+        progress.requests = batch.written.requests;
     }
     Ok(Judged {
         ending,

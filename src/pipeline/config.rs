@@ -2,11 +2,12 @@
 
 use super::budget::Budget;
 use crate::filter::rules::RuleSet;
-use crate::filter::{Threshold, elimination, grounding};
-use crate::generate::recipe::{Evolve, Recipe};
+use crate::filter::{Threshold, elimination, grounding, turns};
+use crate::generate::recipe::{Evolve, Recipe, Turns};
 use crate::generate::round::Part;
 use crate::generate::topics::Topics;
 use crate::task::Reason;
+use crate::validator::ValidatorConfig;
 use anyhow::Result;
 
 /// The settings of a run. The store keeps them as JSON under the names of the fields.
@@ -35,8 +36,14 @@ pub struct GenerateConfig {
     pub recipe: Recipe,
     /// Which rounds rewrite a task instead, and how; `None` if none does.
     pub evolve: Option<Evolve>,
+    /// To how many turns tasks are continued, and how; `None` if none is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub turns: Option<Turns>,
     /// Topics of the rounds.
     pub topics: Topics,
+    /// A program of the user's that accepts or rejects instances.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub validator: Option<ValidatorConfig>,
 }
 
 impl GenerateConfig {
@@ -54,8 +61,14 @@ impl GenerateConfig {
         if self.evolve.is_some() {
             reasons.extend(elimination::REASONS);
         }
-        if self.recipe.from_documents().is_some() {
+        if self.turns.is_some() {
+            reasons.extend(turns::REASONS);
+        }
+        if self.recipe.is_grounded() {
             reasons.extend(grounding::REASONS);
+        }
+        if self.validator.is_some() {
+            reasons.extend([Reason::Validator, Reason::ValidatorFailed]);
         }
         json["reasons"] = serde_json::to_value(reasons)?;
         Ok(json)

@@ -132,14 +132,16 @@ impl GenerateRun<'_> {
 }
 
 /// What the draw of a parent must know of the first `within` tasks of the pool. Imports are not
-/// rewritten, as they are not shown in prompts either, nor are tasks that are held out.
+/// rewritten, as they are not shown in prompts either, nor are tasks that are held out, nor
+/// conversations that continue a task, whose question is that of the task.
 fn ancestry(pool: &Pool, within: usize) -> Vec<Ancestry> {
     pool.entries[..within]
         .iter()
         .map(|task| Ancestry {
             id: task.id,
-            parent_id: task.parent_task_id,
+            parent_id: task.parent_task_id.filter(|_| !task.is_continuation),
             is_eligible: task.review != Review::Rejected
+                && !task.is_continuation
                 && task.origin != Origin::Import
                 && !task.is_held_out,
         })

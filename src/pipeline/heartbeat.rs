@@ -21,7 +21,7 @@ impl GenerateRun<'_> {
     ) -> Result<RoundOutcome, NoAnswer> {
         loop {
             match timeout(SHOW_EVERY, running.next()).await {
-                Ok(outcome) => return outcome.expect("as many rounds run as the window is wide"),
+                Ok(outcome) => return outcome.expect("rounds follow those that end"),
                 Err(_) => {
                     self.count(progress);
                     show(progress);
@@ -42,5 +42,8 @@ impl GenerateRun<'_> {
         progress.novelty = self.novelty.lock().expect("nobody panics with it").share();
         progress.endpoints = self.asker.backend.status();
         progress.complaints = self.asker.futility.said();
+        if let Some(validators) = &self.validators {
+            progress.faults = validators.faults();
+        }
     }
 }

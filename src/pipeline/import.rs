@@ -1,6 +1,8 @@
 //! Imports: reads a file, finds the rows that the dataset does not have yet, and writes those in
 //! transactions of bounded size.
 
+pub mod fields;
+
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
     fs::File,
@@ -11,17 +13,20 @@ use std::{
 use anyhow::Context;
 
 use crate::{
-    interchange::{ParsedRow, Reading, extra::Extra, left_out::LeftOut, notes::Notes, read},
+    interchange::{ParsedRow, ReadError, Reading, Row, extra::Extra, left_out::LeftOut, notes::Notes, read},
     store::{
-        Change, RunStatus, Store,
+        Actor, Change, Field, RunStatus, Store,
         asked::{
             identity::{Duplicate, Identity, Known},
             imports::{Import, ImportedInstance, ImportedTask},
         },
+        fields::Values,
     },
     task::Turn,
     text::chosen,
 };
+
+use fields::{Cells, FieldColumns, FieldsOfFile, Wanted};
 
 /// How many tasks one transaction writes at most. Other writers wait meanwhile, so it must take
 /// less than half a second. A file that fits into one transaction is imported whole or not at all.
@@ -53,9 +58,24 @@ pub struct Imported {
     pub format: Option<&'static str>,
     /// The other fields of the rows, which are kept.
     pub extra_fields: Vec<String>,
+    /// Fields that were made of columns.
+    pub new_fields: Vec<Field>,
+    /// Columns that were to become fields if possible, and whose values cannot be those of one.
+    pub skipped_columns: Vec<String>,
+    /// Tasks that were there already and got values of fields; an action of its own.
+    pub labelled: Option<Change>,
 }
 
-/// Imports the file at `path` (`-` is standard input) as one action of `who`. Examples that the
+/// What becomes of a file beside its texts.
+#[derive(Debug, Clone, Default)]
+pub struct ImportOptions<'a> {
+    /// Who imports it.
+    pub who: &'a str,
+    /// Which columns become fields.
+    pub fields: Wanted,
+}
+
+/// Imports the file at `path` (`-` is standard input) as one action. Examples that the
 /// dataset has already are skipped. Nothing is written before the last row was read. Rows that
 /// cannot be read go to `left_out`; other fields of the rows are counted in `notes`.
 ///
@@ -70,8 +90,9 @@ pub async fn import(
     reading: &Reading,
     left_out: &mut LeftOut,
     notes: &mut Notes,
-    who: &str,
+    options: &ImportOptions<'_>,
 ) -> anyhow::Result<Imported> {
+    let who = options.who;
     let file = path.display().to_string();
     let mut reader = read::open(path, reading)?;
     // An unreadable file is reported before the dataset is locked.
@@ -79,13 +100,20 @@ pub async fn import(
     let format = reader.parser().map(|parser| parser.format().as_str());
     let _lock = store.lock_for_import().await?;
     let mut sieve = Sieve::new(store.known_examples().await?)?;
-    while let Some((_, row)) = next {
-        notes.add(&row);
-        sieve.rows += 1;
-        sieve.take(row)?;
+    let mut columns = FieldColumns::begin(store, &options.fields, format, reader.is_csv()).await?;
+    while let Some((text, row)) = next {
+        match columns.take(&row) {
+            Ok(cells) => {
+                notes.add(&row);
+                sieve.rows += 1;
+                sieve.take(row, cells)?;
+            }
+            Err(what) => leave(left_out, &file, &text, what)?,
+        }
         next = left_out.next_row(&mut reader)?;
     }
     left_out.check()?;
+    let fields = columns.make(store).await?;
     let Sieve {
         known: _,
         here,
@@ -93,6 +121,7 @@ pub async fn import(
         brought_back,
         mut imported,
         rows,
+        labels,
         ..
     } = sieve;
     imported.rows = rows;
@@ -102,7 +131,7 @@ pub async fn import(
     let config = serde_json::json!({ "file": file, "format": format });
     let mut import = store.begin_import(&config, who, &file);
     import.go_on(&here).await?;
-    let ended = write(&mut import, spool, &brought_back).await;
+    let ended = write(&mut import, spool, &brought_back, &fields).await;
     let tasks = import.tasks();
     let status = match &ended {
         Ok(()) => RunStatus::Done,
@@ -121,19 +150,55 @@ pub async fn import(
     }
     imported.change = finished?;
     imported.tasks = tasks;
+    let actor = Actor {
+        who,
+        note: Some(&file),
+    };
+    imported.labelled = store.label_missing(&of_known(&labels, &fields)?, actor).await?;
+    imported.skipped_columns = fields.skipped;
+    imported.new_fields = fields.new;
     left_out.end()?;
     Ok(imported)
 }
 
+/// Leaves out a row with a value that its field does not have, or fails.
+fn leave(left_out: &mut LeftOut, file: &str, row: &Row, what: String) -> anyhow::Result<()> {
+    let fault = ReadError::Row {
+        file: file.to_owned(),
+        place: row.place,
+        what,
+        found: None,
+    };
+    left_out.leave(&fault, Some(row))?;
+    left_out.lines().for_each(|line| eprintln!("{line}"));
+    Ok(())
+}
+
+/// Returns the values for tasks that the dataset has already: task, field and values.
+fn of_known(labels: &[(i64, Cells)], fields: &FieldsOfFile) -> anyhow::Result<Vec<(i64, i64, Values)>> {
+    let mut all = Vec::new();
+    for (task, cells) in labels {
+        let values = fields.values(cells)?.into_iter();
+        all.extend(values.map(|(field, values)| (*task, field, values)));
+    }
+    Ok(all)
+}
+
 /// Writes everything, a transaction at a time.
-async fn write(import: &mut Import<'_>, spool: Spool, brought_back: &BTreeSet<i64>) -> anyhow::Result<()> {
+async fn write(
+    import: &mut Import<'_>,
+    spool: Spool,
+    brought_back: &BTreeSet<i64>,
+    fields: &FieldsOfFile,
+) -> anyhow::Result<()> {
     let brought_back: Vec<i64> = brought_back.iter().copied().collect();
     for ids in brought_back.chunks(BATCH_TASKS) {
         import.bring_back(ids).await?;
     }
     let (mut batch, mut bytes) = (Vec::new(), 0);
     for task in spool.tasks()? {
-        let task = task?;
+        let mut task = task?;
+        task.fields = fields.values(&task.cells)?;
         let texts = task.instances.iter().map(|instance| {
             let turns = instance.turns.as_ref().map_or(0, String::len);
             instance.input.len() + instance.output.len() + turns
@@ -159,6 +224,8 @@ struct Sieve {
     spool: Spool,
     /// Tasks of undone imports that are in the file.
     brought_back: BTreeSet<i64>,
+    /// Columns that may become fields of tasks that the dataset has.
+    labels: Vec<(i64, Cells)>,
     imported: Imported,
     rows: usize,
 }
@@ -171,13 +238,14 @@ impl Sieve {
             here: BTreeSet::new(),
             spool: Spool::new()?,
             brought_back: BTreeSet::new(),
+            labels: Vec::new(),
             imported: Imported::default(),
             rows: 0,
         })
     }
 
     /// Sorts the next row.
-    fn take(&mut self, row: ParsedRow) -> anyhow::Result<()> {
+    fn take(&mut self, row: ParsedRow, cells: Cells) -> anyhow::Result<()> {
         let ParsedRow {
             task,
             system,
@@ -211,6 +279,9 @@ impl Sieve {
                 _ if !self.seen.insert(identity) => repeated += 1,
                 Some(Duplicate::Task(id)) => {
                     self.here.insert(id);
+                    if !cells.is_empty() && known == 0 {
+                        self.labels.push((id, cells.clone()));
+                    }
                     known += 1;
                 }
                 Some(Duplicate::Withdrawn(id)) => {
@@ -246,6 +317,8 @@ impl Sieve {
             instruction: task.instruction,
             is_classification: task.is_classification,
             instances,
+            cells,
+            fields: Vec::new(),
         };
         self.spool.put(group, task)
     }

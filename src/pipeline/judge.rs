@@ -3,14 +3,17 @@
 
 use super::ask::Asker;
 use super::budget::Budget;
-use super::{Ending, NoAnswer};
+use super::{Ending, NoAnswer, progress};
 use crate::backend::{Backend, Completion, EndpointStatus, Sampling, content_key};
 use crate::choice::{self, JudgedBy, NoLikelihood};
+use crate::generate;
 use crate::generate::judgment::{self, ParsedJudgment};
+use crate::generate::rubric::CriterionScore;
 use crate::interchange::turns;
 use crate::prompt::judge;
-use crate::store::curation::judgment::{JudgeSelection, NewJudgment, Unjudged};
-use crate::store::{RunStatus, Store};
+use crate::prompt::rubric::{self, Rubric};
+use crate::store::Store;
+use crate::store::curation::judgment::{JudgeSelection, NewJudgment, OfRubric, Unjudged};
 use anyhow::{Result, bail};
 use futures::stream::StreamExt;
 use std::cell::Cell;
@@ -21,6 +24,8 @@ use std::sync::atomic::AtomicBool;
 const STAGE: &str = "judge";
 /// Tokens of an answer: a score and one or two sentences.
 const ANSWER_TOKENS: usize = 120;
+/// Tokens of an answer for each criterion of a rubric.
+const CRITERION_TOKENS: usize = 80;
 /// Requests at once if the backend sets no limit.
 const MOST_AT_ONCE: usize = 10_000;
 /// Failed requests in a row that end the pass.
@@ -35,6 +40,9 @@ pub struct JudgeConfig {
     pub limit: Option<u64>,
     /// By what a judgment is.
     pub by: JudgedBy,
+    /// The user's rubric; `None` for ewe's own scale.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rubric: Option<Rubric>,
     /// Limits of the pass.
     pub budget: Budget,
 }
@@ -48,6 +56,12 @@ pub struct JudgeProgress {
     pub total: u64,
     /// Instances by score, from 1 to 5; by likelihood, by the nearest whole one.
     pub scores: [u64; 5],
+    /// The name of the rubric.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rubric: Option<String>,
+    /// The sum of the scores of each criterion.
+    #[serde(skip)]
+    pub criteria: BTreeMap<String, f64>,
     /// The sum of the scores.
     #[serde(skip)]
     pub sum: f64,
@@ -88,8 +102,19 @@ impl JudgeProgress {
         self.scores.iter().sum()
     }
 
-    /// Counts instances with this score, from 1 to 5.
-    fn count_score(&mut self, score: f64, instances: u64) {
+    /// The mean score of each criterion of the rubric.
+    pub fn criteria_means(&self) -> Vec<(&str, f64)> {
+        let scored = self.scored().max(1) as f64;
+        let sums = self.criteria.iter();
+        sums.map(|(name, sum)| (name.as_str(), sum / scored)).collect()
+    }
+
+    /// Counts instances of which this was said.
+    fn count(&mut self, scored: &Scored, instances: u64) {
+        let score = scored.expected.or(scored.score.map(f64::from)).unwrap_or(1.0);
+        for of in &scored.criteria {
+            *self.criteria.entry(of.criterion.clone()).or_default() += of.score as f64 * instances as f64;
+        }
         let nearest = (score.round() as usize).clamp(1, self.scores.len());
         self.scores[nearest - 1] += instances;
         self.sum += score * instances as f64;
@@ -100,12 +125,16 @@ impl JudgeProgress {
 const SCORES: [&str; 5] = ["1", "2", "3", "4", "5"];
 
 /// Greedy sampling, so that the same instance gets the same score every time.
-fn sampling(by: JudgedBy) -> Sampling {
+fn sampling(config: &JudgeConfig) -> Sampling {
+    let (max_tokens, stop) = match &config.rubric {
+        Some(rubric) => (CRITERION_TOKENS * (rubric.criteria.len() + 1), rubric::STOP),
+        None => (ANSWER_TOKENS, judge::STOP),
+    };
     Sampling {
-        choices: by.choices(&SCORES),
-        max_tokens: ANSWER_TOKENS,
+        choices: config.by.choices(&SCORES),
+        max_tokens,
         temperature: 0.0,
-        stop: vec![judge::STOP.to_string()],
+        stop: vec![stop.to_string()],
         ..Sampling::default()
     }
 }
@@ -123,11 +152,15 @@ pub async fn judge(
     interrupted: &AtomicBool,
     show: &mut dyn FnMut(&JudgeProgress),
 ) -> Result<(Ending, JudgeProgress)> {
-    let mut unjudged = store.unjudged(&config.choice, backend.model(), config.by).await?;
+    let hash = config.rubric.as_ref().map(|rubric| rubric.sha256.as_str());
+    let mut unjudged = store
+        .unjudged(&config.choice, backend.model(), config.by, hash)
+        .await?;
     unjudged.truncate(config.limit.unwrap_or(u64::MAX).min(usize::MAX as u64) as usize);
     let mut now = JudgeProgress {
         model: backend.model().to_string(),
         total: unjudged.len() as u64,
+        rubric: config.rubric.as_ref().map(|rubric| rubric.name.clone()),
         ..JudgeProgress::default()
     };
     if unjudged.is_empty() {
@@ -144,33 +177,29 @@ pub async fn judge(
         .await?;
     let asker = Asker::new(store, run_id, backend, &config.budget, interrupted);
     show(&now);
-    let result = pass(&asker, config.by, &alike(&unjudged), &mut now, show).await;
+    let result = pass(&asker, config, &alike(config, &unjudged), &mut now, show).await;
     count(&asker, &mut now);
     now.waiting = asker.waiting();
     show(&now);
-    let status = match &result {
-        Ok(Ending::Interrupted) => RunStatus::Interrupted,
-        Ok(_) => RunStatus::Done,
-        Err(_) => RunStatus::Failed,
-    };
-    // The error of the pass matters more than an error of recording its end.
-    let finished = store.finish_run(run_id, status).await;
-    let ending = result?;
-    finished?;
+    let ending = progress::finish(store, run_id, result, |ending| ending.status()).await?;
     Ok((ending, now))
 }
 
 /// Returns the prompt about an instance. Of a conversation, the last answer is judged, and what was
 /// said before it is the input.
-fn prompt(of: &Unjudged) -> String {
+fn prompt(config: &JudgeConfig, of: &Unjudged) -> String {
     let turns = turns::of_column(of.turns.as_deref());
     let question = match of.input.is_empty() {
         true => of.instruction.clone(),
         false => format!("{}\n\n{}", of.instruction, of.input),
     };
+    let ask = |instruction: &str, input: &str, output: &str| match &config.rubric {
+        Some(rubric) => rubric::prompt(rubric, instruction, input, output),
+        None => judge::prompt(instruction, input, output),
+    };
     match turns::before_last(&question, &of.output, &turns) {
-        Some((before, last)) => judge::prompt(CONVERSATION, &before, &last),
-        None => judge::prompt(&of.instruction, &of.input, &of.output),
+        Some((before, last)) => ask(CONVERSATION, &before, &last),
+        None => ask(&of.instruction, &of.input, &of.output),
     }
 }
 
@@ -178,14 +207,14 @@ fn prompt(of: &Unjudged) -> String {
 const CONVERSATION: &str = "Continue the conversation below with the assistant's next message.";
 
 /// Groups instances with the same prompt, which need one request only.
-fn alike(unjudged: &[Unjudged]) -> Vec<Vec<&Unjudged>> {
-    let mut groups: Vec<Vec<&Unjudged>> = Vec::new();
+fn alike<'u>(config: &JudgeConfig, unjudged: &'u [Unjudged]) -> Vec<Vec<&'u Unjudged>> {
+    let mut groups: Vec<Vec<&'u Unjudged>> = Vec::new();
     let mut places = HashMap::new();
     for one in unjudged {
         // By a hash, since all prompts together would take much memory.
-        let prompt = prompt(one);
+        let prompt = prompt(config, one);
         let place = *places
-            .entry(content_key("", &prompt, &sampling(JudgedBy::Text)))
+            .entry(content_key("", &prompt, &Sampling::default()))
             .or_insert_with(|| {
                 groups.push(Vec::new());
                 groups.len() - 1
@@ -198,7 +227,7 @@ fn alike(unjudged: &[Unjudged]) -> Vec<Vec<&Unjudged>> {
 /// Judges groups of instances, many at a time.
 async fn pass(
     asker: &Asker<'_>,
-    by: JudgedBy,
+    config: &JudgeConfig,
     groups: &[Vec<&Unjudged>],
     now: &mut JudgeProgress,
     show: &mut dyn FnMut(&JudgeProgress),
@@ -209,13 +238,13 @@ async fn pass(
     let open = groups.iter().take_while(|_| is_open());
     let at_once = asker.backend.capacity().clamp(1, MOST_AT_ONCE);
     let mut answers =
-        futures::stream::iter(open.map(|group| judge_one(asker, by, group))).buffer_unordered(at_once);
+        futures::stream::iter(open.map(|group| judge_one(asker, config, group))).buffer_unordered(at_once);
     let mut failed_in_a_row = 0;
     let mut failures: BTreeMap<String, u64> = BTreeMap::new();
     let mut fatal = None;
     while let Some((instances, outcome)) = answers.next().await {
         match outcome {
-            Ok(Some(score)) => now.count_score(score, instances),
+            Ok(Some(scored)) => now.count(&scored, instances),
             Ok(None) => now.unreadable += instances,
             Err(NoAnswer::Failed(error)) => {
                 now.failed += instances;
@@ -264,37 +293,93 @@ fn count(asker: &Asker<'_>, now: &mut JudgeProgress) {
     now.complaints = asker.futility.said();
 }
 
-/// Judges instances with the same prompt. Returns their number, and their score if it is clear.
+/// What a judge said of a group of instances.
+#[derive(Default)]
+struct Scored {
+    /// The score, from 1 to 5; by likelihood or a rubric, the nearest whole one.
+    score: Option<u8>,
+    /// By likelihood or a rubric, what counts in its place.
+    expected: Option<f64>,
+    reason: String,
+    /// Of each criterion of a rubric.
+    criteria: Vec<CriterionScore>,
+}
+
+/// Reads an answer. The outer error ends the pass, since no judgment would have a likelihood.
+fn read(config: &JudgeConfig, completion: &Completion) -> Result<Result<Scored, String>, NoLikelihood> {
+    if let Some(empty) = completion.emptiness() {
+        return Ok(Err(empty.to_string()));
+    }
+    let (text, finish) = (&completion.text, completion.finish_reason);
+    if let Some(rubric) = &config.rubric {
+        return Ok(
+            generate::rubric::scores(text, finish, &rubric.criteria).map(|criteria| {
+                let mean = generate::rubric::mean(&criteria);
+                let reasons = criteria
+                    .iter()
+                    .map(|of| format!("{} {}: {}", of.criterion, of.score, of.reason));
+                Scored {
+                    score: Some(mean.round() as u8),
+                    expected: Some(mean),
+                    reason: reasons.collect::<Vec<_>>().join(" "),
+                    criteria,
+                }
+            }),
+        );
+    }
+    let parsed = match judgment::read(text, finish) {
+        Ok(parsed) => parsed,
+        Err(problem) => return Ok(Err(problem)),
+    };
+    let expected = match (config.by, expected(completion, &parsed)) {
+        (JudgedBy::Text, _) => None,
+        (JudgedBy::Likelihood, Ok(expected)) => Some(expected),
+        (JudgedBy::Likelihood, Err(NoLikelihood::NotTold)) => return Err(NoLikelihood::NotTold),
+        (JudgedBy::Likelihood, Err(other)) => return Ok(Err(other.to_string())),
+    };
+    Ok(Ok(Scored {
+        score: Some(parsed.score),
+        expected,
+        reason: parsed.reason,
+        criteria: Vec::new(),
+    }))
+}
+
+/// Judges instances with the same prompt. Returns their number, and what is said of them if it is
+/// clear.
 async fn judge_one(
     asker: &Asker<'_>,
-    by: JudgedBy,
+    config: &JudgeConfig,
     group: &[&Unjudged],
-) -> (u64, Result<Option<f64>, NoAnswer>) {
+) -> (u64, Result<Option<Scored>, NoAnswer>) {
     let first = group[0];
-    let prompt = prompt(first);
+    let count = group.len() as u64;
+    let prompt = prompt(config, first);
     let (round, ordinal) = (first.round as u64, first.instance_id as u64);
-    let mut response = match asker.ask(round, STAGE, ordinal, prompt, sampling(by)).await {
+    let mut response = match asker.ask(round, STAGE, ordinal, prompt, sampling(config)).await {
         Ok(response) => response,
-        Err(error) => return (group.len() as u64, Err(error)),
+        Err(error) => return (count, Err(error)),
     };
-    let (id, completion) = (response.id, &response.completion);
-    let read = match completion.emptiness() {
-        Some(empty) => Err(empty.to_string()),
-        None => judgment::read(&completion.text, completion.finish_reason),
+    let id = response.id;
+    let read = match read(config, &response.completion) {
+        Ok(read) => read,
+        Err(not_told) => {
+            response.settle(true);
+            return (count, Err(NoAnswer::Fatal(not_told.into())));
+        }
     };
-    let read = read.and_then(|parsed| match (by, expected(completion, &parsed)) {
-        (JudgedBy::Text, _) => Ok(Ok((parsed, None))),
-        (JudgedBy::Likelihood, Ok(expected)) => Ok(Ok((parsed, Some(expected)))),
-        (JudgedBy::Likelihood, Err(NoLikelihood::NotTold)) => Ok(Err(NoLikelihood::NotTold)),
-        (JudgedBy::Likelihood, Err(other)) => Err(other.to_string()),
-    });
     response.settle(read.is_ok());
-    let (score, expected, reason, problem) = match &read {
-        // Not a single judgment of such a server would have a likelihood.
-        Ok(Err(not_told)) => return (group.len() as u64, Err(NoAnswer::Fatal((*not_told).into()))),
-        Ok(Ok((parsed, expected))) => (Some(parsed.score), *expected, parsed.reason.as_str(), None),
-        Err(problem) => (None, None, "", Some(problem.as_str())),
+    let nothing = Scored::default();
+    let (scored, problem) = match &read {
+        Ok(scored) => (scored, None),
+        Err(problem) => (&nothing, Some(problem.as_str())),
     };
+    let criteria = serde_json::to_string(&scored.criteria).expect("scores are plain values");
+    let rubric = config.rubric.as_ref().map(|rubric| OfRubric {
+        name: &rubric.name,
+        sha256: &rubric.sha256,
+        criteria: read.is_ok().then_some(criteria.as_str()),
+    });
     let judgments: Vec<NewJudgment<'_>> = group
         .iter()
         .map(|of| NewJudgment {
@@ -302,18 +387,19 @@ async fn judge_one(
             run_id: asker.run_id,
             request_id: id,
             model: asker.backend.model(),
-            score,
-            judged_by: by,
-            expected,
-            reason,
+            score: scored.score,
+            judged_by: config.by,
+            expected: scored.expected,
+            reason: &scored.reason,
             problem,
+            rubric,
         })
         .collect();
     let stored = asker.store.add_judgments(&judgments).await;
     let outcome = stored
-        .map(|()| expected.or(score.map(f64::from)))
+        .map(|()| read.ok())
         .map_err(|error| NoAnswer::Fatal(error.into()));
-    (group.len() as u64, outcome)
+    (count, outcome)
 }
 
 /// The mean of all scores, each weighted by its probability where the answer has its score.

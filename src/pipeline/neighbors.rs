@@ -5,6 +5,7 @@ use super::pool::Pool;
 use crate::filter::Threshold;
 use crate::progress::ProgressMeter;
 use crate::store::Store;
+use crate::store::asked::round::PoolTask;
 use crate::store::query::neighbor::NewNeighbors;
 use anyhow::Result;
 use std::collections::HashSet;
@@ -21,7 +22,7 @@ pub async fn complete(store: &Store, quiet: bool) -> Result<()> {
     let mut pool = Pool::new(store.pool().await?, Threshold::SELF_INSTRUCT);
     let mut waiting = NeighborQueue::left_over(store, &pool).await?;
     let all = waiting.positions.len() as u64;
-    let mut bar = ProgressMeter::new("neighbours", "task", 0, all, quiet);
+    let mut bar = ProgressMeter::new("neighbors", "task", 0, all, quiet);
     loop {
         let found = waiting.take(&mut pool);
         if found.is_empty() {
@@ -44,10 +45,10 @@ pub struct NeighborQueue {
 }
 
 impl NeighborQueue {
-    /// The tasks that earlier runs left.
+    /// The tasks that earlier runs left. The first task of all never has a neighbor.
     pub async fn left_over(store: &Store, pool: &Pool) -> Result<NeighborQueue> {
         let ids: HashSet<i64> = store.tasks_without_neighbors().await?.into_iter().collect();
-        let positions = (0..pool.entries.len()).filter(|&i| ids.contains(&pool.entries[i].id));
+        let positions = (1..pool.entries.len()).filter(|&i| ids.contains(&pool.entries[i].id));
         Ok(NeighborQueue {
             positions: positions.collect(),
         })
@@ -69,17 +70,24 @@ impl NeighborQueue {
         let left = self.positions.len().saturating_sub(BATCH);
         let positions = self.positions.split_off(left);
         let found = pool.index.nearest_before(&positions, NEIGHBORS);
-        let task = |position: usize| pool.entries[position].id;
+        let task = |position: usize| &pool.entries[position];
         positions
             .iter()
             .zip(found)
             .map(|(&position, near)| NewNeighbors {
-                task_id: task(position),
+                task_id: task(position).id,
                 similar: near
                     .into_iter()
-                    .map(|near| (task(near.position), near.score.f1()))
+                    .filter(|near| !is_same_question(task(near.position), task(position)))
+                    .map(|near| (task(near.position).id, near.score.f1()))
                     .collect(),
             })
             .collect()
     }
+}
+
+/// Whether a task has the question of an earlier one by itself, since either continues a task: that
+/// is what it was made for, and no reason to look at both.
+fn is_same_question(earlier: &PoolTask, task: &PoolTask) -> bool {
+    earlier.is_continuation || task.is_continuation && task.parent_task_id == Some(earlier.id)
 }

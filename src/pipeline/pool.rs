@@ -75,7 +75,8 @@ impl Pool {
 }
 
 /// The tasks of the pool that prompts may show: seeds and machine-made tasks that nobody rejected,
-/// and that are not held out for evaluation.
+/// and that are not held out for evaluation. Of a conversation that continues a task, the question
+/// is that of the task, which would be shown twice as often.
 pub struct ShownPool<'a> {
     pub pool: &'a Pool,
     /// Rounds that run side by side.
@@ -96,7 +97,8 @@ impl ExamplePool for ShownPool<'_> {
                 .prompt_task(position)
                 .is_some_and(|shown| alpaca::can_be_shown(shown.instruction, shown.instance)),
         };
-        (task.review != Review::Rejected && !task.is_held_out && can_be_shown).then_some(task.origin)
+        (task.review != Review::Rejected && !task.is_held_out && !task.is_continuation && can_be_shown)
+            .then_some(task.origin)
     }
 
     fn similarity(&self, a: usize, b: usize) -> f64 {

@@ -1,8 +1,11 @@
-//! The progress of a run of `generate`, and how it ended.
+//! The progress of a run of `generate`, and how a run ended.
 
 use super::budget::Spent;
 use crate::backend::EndpointStatus;
+use crate::store::{RunStatus, Store};
 use crate::task::Reason;
+use crate::validator::pool::Faults;
+use anyhow::Result;
 use std::collections::BTreeMap;
 
 /// The progress of a run.
@@ -34,6 +37,8 @@ pub struct GenerateProgress {
     pub complaints: Vec<(u64, String)>,
     /// The last accepted instruction.
     pub last: String,
+    /// Instances on which the validator gave no verdict.
+    pub faults: Faults,
     /// Content keys of the requests that a backend deferred, in the order of rounds; at the end of
     /// a run only.
     pub waiting: Vec<String>,
@@ -69,4 +74,32 @@ pub enum Ending {
     Waiting,
     /// The user interrupted it.
     Interrupted,
+}
+
+impl Ending {
+    /// What the run is called in the dataset. One that reached a limit is done, too.
+    pub(super) fn status(self) -> RunStatus {
+        match self {
+            Ending::Interrupted => RunStatus::Interrupted,
+            Ending::Target | Ending::Budget(_) | Ending::Saturated | Ending::Waiting => RunStatus::Done,
+        }
+    }
+}
+
+/// Records how a run ended, by what `status` says of its result, and returns the result.
+///
+/// # Errors
+///
+/// That of the run, which matters more than one of recording its end.
+pub(super) async fn finish<T, E: Into<anyhow::Error>>(
+    store: &Store,
+    run_id: i64,
+    result: Result<T, E>,
+    status: impl FnOnce(&T) -> RunStatus,
+) -> Result<T> {
+    let status = result.as_ref().map_or(RunStatus::Failed, status);
+    let finished = store.finish_run(run_id, status).await;
+    let done = result.map_err(Into::into)?;
+    finished?;
+    Ok(done)
 }

@@ -78,7 +78,7 @@ fn torch_facts() -> Vec<(String, String)> {
     if program.is_some() {
         match asked(&libtorch) {
             Ok(more) => facts.extend(more),
-            Err(why) => facts.push(fact("tensor half", format!("does not answer: {why}"))),
+            Err(why) => facts.push(fact("models", format!("`ewe-torch` does not answer: {why}"))),
         }
     }
     facts

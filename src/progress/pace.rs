@@ -37,11 +37,28 @@ impl Pace {
         }
     }
 
+    /// Returns how much is done in a second, at the present pace.
+    pub fn rate(&self) -> f64 {
+        let (Some(&(then, before)), Some(&(now, position))) = (self.moments.front(), self.moments.back())
+        else {
+            return 0.0;
+        };
+        let seconds = (now - then).as_secs_f64();
+        if seconds > 0.0 {
+            position.saturating_sub(before) as f64 / seconds
+        } else {
+            0.0
+        }
+    }
+
     /// Returns the time left at the present pace, or `None` while it is unknown.
     pub fn left(&self) -> Option<Duration> {
         let (&(then, before), &(now, position)) = (self.moments.front()?, self.moments.back()?);
         let done = position.saturating_sub(before);
         let open = self.total.saturating_sub(position);
+        if open == 0 {
+            return Some(Duration::ZERO);
+        }
         let seconds = (now - then).as_secs_f64() * (open as f64 / done as f64);
         // More than a `Duration` can hold is as good as unknown.
         (done > 0).then(|| Duration::try_from_secs_f64(seconds).ok())?
@@ -67,6 +84,17 @@ mod tests {
         }
         let left = pace.left().unwrap().as_secs_f64();
         assert!((left - 510.0).abs() < 5.0, "{left}");
+        assert!((pace.rate() - 10.0).abs() < 0.1, "{}", pace.rate());
         assert!(pace.moments.len() <= 2 * CLOSE as usize);
+    }
+
+    #[test]
+    fn what_was_there_before_has_no_pace_and_what_is_done_takes_no_time() {
+        let mut pace = Pace::starting(40, 60);
+        pace.note(Duration::from_secs(5), 40);
+        assert_eq!((pace.rate(), pace.left()), (0.0, None));
+        let mut pace = Pace::starting(0, 41);
+        pace.note(Duration::from_secs(12), 41);
+        assert_eq!(pace.left(), Some(Duration::ZERO));
     }
 }

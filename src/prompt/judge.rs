@@ -115,7 +115,7 @@ pub fn prompt(instruction: &str, input: &str, output: &str) -> String {
 }
 
 /// Appends an instance.
-fn show(prompt: &mut String, instruction: &str, input: &str, output: &str) {
+pub(super) fn show(prompt: &mut String, instruction: &str, input: &str, output: &str) {
     quote(prompt, "Instruction:", instruction);
     if !input.is_empty() {
         quote(prompt, "Input:", input);

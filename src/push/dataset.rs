@@ -133,7 +133,10 @@ async fn rows_of(store: &Store, choice: &DatasetChoice, split: Split, place: &Pa
         split: Some(split),
         ..choice.filter.clone()
     };
-    let options = ExportOptions { plain: choice.plain };
+    let options = ExportOptions {
+        plain: choice.plain,
+        ..ExportOptions::default()
+    };
     let written = export::export(store, choice.format, place, &filter, choice.min_score, options).await?;
     Ok(written.rows)
 }

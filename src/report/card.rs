@@ -8,7 +8,7 @@ use super::{
     chart::svg::{self, escape, grouped, short},
 };
 use crate::store::query::{facts, stats::RunCost};
-use crate::task::Review;
+use crate::task::{Reason, Review};
 
 /// A figure of the card.
 struct Fact {
@@ -85,6 +85,23 @@ fn summary(card: &mut String, figures: &Figures) {
         svg::counted(dataset.accepted, "example"),
         grouped(dataset.pending)
     );
+    let team = &figures.team;
+    if team.counts.reviewed_twice > 0 {
+        let alpha = team.agreement.alpha.map_or(String::new(), |alpha| {
+            format!(
+                " They agree with a Krippendorff's alpha of {alpha:.2}, where 0 is chance and 1 is perfect."
+            )
+        });
+        let _ = writeln!(
+            card,
+            "<p>{} by two people or more, who did not see each other's opinion.{alpha}</p>",
+            svg::chosen(
+                team.counts.reviewed_twice,
+                "task was reviewed",
+                "tasks were reviewed"
+            )
+        );
+    }
 }
 
 fn making(card: &mut String, figures: &Figures) {
@@ -93,13 +110,14 @@ fn making(card: &mut String, figures: &Figures) {
     if candidates.parsed > 0 {
         let _ = writeln!(
             card,
-            "<p>Models were prompted with examples from the dataset. {} parsed out of {}; {} passed the filter and {} \
-             did not. Two instructions count as the same above a threshold of ROUGE-L; rules look for what a single task must satisfy. \
+            "<p>Models were prompted with examples from the dataset. {} parsed out of {}; {} passed the filter, {} \
+             did not, and {} with their instruction. Two instructions count as the same above a threshold of ROUGE-L; rules look for what a single task must satisfy. \
              Each candidate is kept with its verdict.</p>",
             svg::chosen(candidates.parsed, "candidate was", "candidates were"),
             svg::counted(figures.requests.requests, "response"),
             grouped(candidates.accepted),
-            grouped(candidates.rejected)
+            grouped(candidates.rejected),
+            svg::chosen(candidates.fell, "instance fell", "instances fell")
         );
     }
     let runs = figures.runs.iter().map(|run| {
@@ -244,6 +262,10 @@ impl Facts {
         let classification = facts::classification();
         self.add("tasks that classify", balance.classification, classification);
         self.add("examples with an input", balance.with_input, facts::with_input());
+        let twice = figures.team.counts.reviewed_twice;
+        if twice > 0 {
+            self.add("tasks with two opinions or more", twice, facts::reviewed_twice());
+        }
     }
 
     fn add_origins(&mut self, origins: &[OriginCount]) {
@@ -270,6 +292,12 @@ impl Facts {
         let accepted = facts::accepted_candidates();
         self.add("candidates accepted", candidates.accepted, accepted);
         self.add("candidates rejected", candidates.rejected, facts::rejections());
+        let fell = facts::rejections_of("instance", Reason::InstructionRejected.code());
+        self.add(
+            "instances that fell with their instruction",
+            candidates.fell,
+            fell,
+        );
         for row in &candidates.verdicts {
             if let Some(reason) = &row.reason {
                 let what = format!("{} rejected: {reason}", row.kind);
@@ -281,7 +309,7 @@ impl Facts {
     fn add_similarities(&mut self, similarities: &[Bucket]) {
         for from in [0, 50] {
             let here = similarities.iter().filter(|bucket| bucket.from >= from);
-            let what = format!("tasks with a nearest neighbour of at least 0.{from:02}");
+            let what = format!("tasks with a nearest neighbor of at least 0.{from:02}");
             let count = here.map(|bucket| bucket.count).sum();
             self.add(&what, count, facts::nearest_from(from));
         }

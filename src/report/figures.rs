@@ -2,11 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::agreement::Agreement;
 use super::documents::DocumentFigures;
+use super::reviewers::TeamFigures;
+use crate::store::curation::validation::ValidatorCounts;
+use crate::store::fields::counts::FieldCounts;
 use crate::store::query::stats::{RunCost, Totals};
 use crate::store::query::tally::Counts;
-use crate::store::{Result, Store};
-use crate::task::{Origin, Review};
+use crate::store::{Filter, Result, Store};
+use crate::task::{Origin, Reason, Review};
 
 /// The most points of [`Growth`].
 const MOST_POINTS: i64 = 96;
@@ -52,6 +56,14 @@ pub struct Figures {
     pub roots: RootCounts,
     /// Documents, and what their passages gave.
     pub documents: DocumentFigures,
+    /// Verdicts of the user's validators.
+    pub validators: Vec<ValidatorCounts>,
+    /// How far judges agree with people and with each other.
+    pub agreement: Agreement,
+    /// Reviewers, what waits for them, and how far they agree.
+    pub team: TeamFigures,
+    /// Fields that people added, with the values that tasks of the dataset have.
+    pub fields: Vec<FieldCounts>,
 }
 
 /// The size of the view `dataset`.
@@ -62,8 +74,10 @@ pub struct DatasetSize {
     /// Their instances.
     pub examples: i64,
     /// Instances of accepted tasks.
+    #[serde(rename = "accepted_examples")]
     pub accepted: i64,
     /// Instances of pending tasks.
+    #[serde(rename = "pending_examples")]
     pub pending: i64,
     /// Tasks that are held out for evaluation.
     pub held_out: i64,
@@ -95,15 +109,21 @@ pub struct Balance {
     pub without_input: i64,
 }
 
-/// All candidates: `parsed` = `accepted` + `rejected`.
+/// All candidates: `parsed` = `accepted` + `rejected` + `fell`.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct CandidateCounts {
     /// All candidates.
     pub parsed: i64,
     /// Accepted by the filter.
     pub accepted: i64,
-    /// Rejected by the filter.
+    /// Rejected by the filter, each for a reason of its own.
     pub rejected: i64,
+    /// Instances that nothing speaks against but the rejection of their instruction, which counts
+    /// already.
+    #[serde(rename = "fell_with_instruction")]
+    pub fell: i64,
+    /// Tasks that people made of rejected candidates, which count as rejected all the same.
+    pub rescued: i64,
     /// By kind, verdict and reason, the most frequent first.
     pub verdicts: Vec<VerdictCount>,
 }
@@ -119,6 +139,13 @@ pub struct VerdictCount {
     pub reason: Option<String>,
     /// Their number.
     pub candidates: i64,
+}
+
+impl VerdictCount {
+    /// Returns whether these are instances that fell with their instruction.
+    pub fn fell(&self) -> bool {
+        self.reason.as_deref() == Some(Reason::InstructionRejected.code())
+    }
 }
 
 /// RequestTotals and their tokens.
@@ -249,8 +276,16 @@ impl Figures {
     ///
     /// When the dataset cannot be read.
     pub async fn load(store: &Store) -> Result<Figures> {
+        let in_dataset = Filter {
+            in_dataset: true,
+            ..Filter::default()
+        };
         Ok(Figures {
             documents: DocumentFigures::load(store).await?,
+            validators: store.validator_counts().await?,
+            agreement: Agreement::of(&store.opinions().await?),
+            team: TeamFigures::load(store, &Filter::default()).await?,
+            fields: store.field_counts(&in_dataset, MOST_NAMED).await?,
             ..Figures::of(store.totals(super::roots::ROOTS, MOST_POINTS).await?)
         })
     }
@@ -305,6 +340,10 @@ impl Figures {
             labels: labels(&tasks.labels, tasks.long_labels),
             scores: scores(&tasks.scores),
             documents: DocumentFigures::default(),
+            validators: Vec::new(),
+            agreement: Agreement::default(),
+            team: TeamFigures::default(),
+            fields: Vec::new(),
             roots: root_counts(&tasks.roots, tasks.rootless),
             runs: totals.runs,
         }
@@ -327,14 +366,18 @@ fn candidates(totals: &Totals) -> CandidateCounts {
             );
         }
     }
-    let sum = |verdict: &str| {
+    let sum = |verdict: &str| -> i64 {
         let rows = all.iter().filter(|row| row.verdict == verdict);
         rows.map(|row| row.candidates).sum()
     };
+    let fell = all.iter().filter(|row| row.fell());
+    let fell = fell.map(|row| row.candidates).sum();
     CandidateCounts {
         parsed: all.iter().map(|row| row.candidates).sum(),
         accepted: sum("accepted"),
-        rejected: sum("rejected"),
+        rejected: sum("rejected") - fell,
+        fell,
+        rescued: totals.rescued,
         verdicts: all,
     }
 }

@@ -3,6 +3,8 @@
 use std::io::{self, Write};
 
 use super::figures::{Bucket, CandidateCounts, Figures, Labels, RootCounts, ScoreCount};
+use crate::store::curation::validation::ValidatorCounts;
+use crate::store::fields::counts::FieldCounts;
 use crate::store::query::stats::RunCost;
 use crate::text::{counted, noun, one_line};
 
@@ -28,8 +30,12 @@ pub fn write(out: &mut impl Write, figures: &Figures) -> io::Result<()> {
     requests(out, figures)?;
     runs(out, &figures.runs)?;
     scores(out, &figures.scores)?;
+    figures.agreement.write(out)?;
+    figures.team.write(out)?;
+    validators(out, &figures.validators)?;
     roots(out, &figures.roots)?;
     labels(out, &figures.labels)?;
+    fields(out, &figures.fields)?;
     for (title, buckets, step) in [
         (
             "instructions by length in characters",
@@ -73,6 +79,27 @@ fn dataset(out: &mut impl Write, figures: &Figures) -> io::Result<()> {
     Ok(())
 }
 
+/// Writes the values of people's own fields, the most frequent first.
+fn fields(out: &mut impl Write, fields: &[FieldCounts]) -> io::Result<()> {
+    for counts in fields.iter().filter(|counts| counts.tasks > 0) {
+        let tasks = counted(counts.tasks, "task");
+        writeln!(out, "\nfield {}: {tasks}", one_line(&counts.field.name, 40))?;
+        for range in &counts.ranges {
+            writeln!(out, "  {:<40} {:>9}", range.label(), range.tasks)?;
+        }
+        let values = counts.values.iter().filter(|_| counts.ranges.is_empty());
+        for one in values.filter(|one| one.tasks > 0) {
+            let value = match &one.value {
+                serde_json::Value::String(text) => one_line(text, 40),
+                serde_json::Value::Bool(flag) => if *flag { "yes" } else { "no" }.to_owned(),
+                other => other.to_string(),
+            };
+            writeln!(out, "  {value:<40} {:>9}", one.tasks)?;
+        }
+    }
+    Ok(())
+}
+
 fn origins(out: &mut impl Write, figures: &Figures) -> io::Result<()> {
     writeln!(
         out,
@@ -101,12 +128,22 @@ fn candidates(
     }
     writeln!(
         out,
-        "\ncandidates    {} parsed = {} accepted + {} rejected",
-        candidates.parsed, candidates.accepted, candidates.rejected
+        "\ncandidates    {} parsed = {} accepted + {} rejected{}",
+        candidates.parsed,
+        candidates.accepted,
+        candidates.rejected,
+        match candidates.fell {
+            0 => String::new(),
+            fell => format!(" + {fell} that fell with their instruction"),
+        }
     )?;
     for row in candidates.verdicts.iter().filter(|row| row.verdict == "rejected") {
         let reason = one_line(row.reason.as_deref().unwrap_or(""), 40);
         writeln!(out, "  {:<12} {reason:<40} {:>7}", row.kind, row.candidates)?;
+    }
+    if candidates.rescued > 0 {
+        let tasks = counted(candidates.rescued, "task");
+        writeln!(out, "  rescued: {tasks} made of what was rejected")?;
     }
     if !silent_reasons.is_empty() {
         let reasons: Vec<_> = silent_reasons.iter().map(|reason| one_line(reason, 40)).collect();
@@ -175,6 +212,17 @@ fn scores(out: &mut impl Write, scores: &[ScoreCount]) -> io::Result<()> {
             "{one:>5} {two:>7} {three:>7} {four:>7} {five:>7} {:>11}  {judge}",
             count(None)
         )?;
+    }
+    Ok(())
+}
+
+fn validators(out: &mut impl Write, validators: &[ValidatorCounts]) -> io::Result<()> {
+    if !validators.is_empty() {
+        writeln!(out, "\n{:>9} {:>9}  validator", "accepted", "rejected")?;
+    }
+    for of in validators {
+        let validator = one_line(&of.validator, 60);
+        writeln!(out, "{:>9} {:>9}  {validator}", of.accepted, of.rejected)?;
     }
     Ok(())
 }

@@ -9,8 +9,8 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
-/// Options that say where settings stand, or that are no settings.
-const NO_SETTINGS: [&str; 4] = ["help", "version", "config", "no-config"];
+/// Options that say where settings stand, or that are no settings. A program that runs is typed.
+const NO_SETTINGS: [&str; 5] = ["help", "version", "config", "no-config", "validator"];
 
 /// Commands that take no settings. The first two tell what holds, and must work where a file is
 /// broken. What leaves the machine, and who may read it, is typed.

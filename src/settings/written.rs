@@ -15,7 +15,7 @@ use super::value::{self, Value};
 use super::{Level, Place, Setting};
 
 /// Options of one execution rather than of the run: a run that is repeated has its own.
-const PASSING: [&str; 10] = [
+const PASSING: [&str; 11] = [
     "resume",
     "allow-changes",
     "dry-run",
@@ -24,6 +24,7 @@ const PASSING: [&str; 10] = [
     "verbose",
     "ranks",
     "gpus",
+    "shard",
     "rank-timeout",
     "max-restarts",
 ];

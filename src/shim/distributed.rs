@@ -56,6 +56,7 @@ unsafe extern "C" {
         device: *const c_char,
         is_interface: c_int,
         millis: i64,
+        name: *const c_char,
         group: *mut *mut c_void,
         error: *mut c_char,
         room: usize,
@@ -88,6 +89,14 @@ unsafe extern "C" {
         group: *mut c_void,
         part: *mut c_void,
         whole: *mut c_void,
+        work: *mut *mut c_void,
+        error: *mut c_char,
+        room: usize,
+    ) -> c_int;
+    fn ewe_group_exchange(
+        group: *mut c_void,
+        to: *mut c_void,
+        from: *mut c_void,
         work: *mut *mut c_void,
         error: *mut c_char,
         room: usize,
@@ -232,8 +241,8 @@ pub enum Network {
 pub struct Gloo(*mut c_void);
 
 impl Gloo {
-    /// Joins the group of `size` ranks that meet at the store. Waits until all have joined. A
-    /// collective fails after `timeout`.
+    /// Joins the group of `size` ranks that meet at the store under this name. Waits until all have
+    /// joined. A collective fails after `timeout`.
     ///
     /// # Errors
     ///
@@ -243,13 +252,14 @@ impl Gloo {
         (rank, size): (usize, usize),
         network: &Network,
         timeout: Duration,
+        meeting: &str,
     ) -> Result<Gloo, TchError> {
         let (name, is_interface) = match network {
             Network::HostName => ("", false),
             Network::Address(address) => (address.as_str(), false),
             Network::Interface(name) => (name.as_str(), true),
         };
-        let name = c_text(name);
+        let [name, meeting] = [name, meeting].map(c_text);
         let mut group = std::ptr::null_mut();
         // SAFETY: the store is never freed. On success the pointer is a new group.
         checked(|error, room| unsafe {
@@ -260,6 +270,7 @@ impl Gloo {
                 name.as_ptr(),
                 c_int::from(is_interface),
                 millis(timeout),
+                meeting.as_ptr(),
                 &mut group,
                 error,
                 room,
@@ -299,7 +310,6 @@ impl Gloo {
     /// # Errors
     ///
     /// In libtorch's words.
-    #[cfg_attr(not(test), allow(dead_code))]
     pub fn all_gather(&self, whole: &Tensor, part: &Tensor) -> Result<Collective, TchError> {
         // SAFETY: as above.
         begun(|work, error, room| unsafe {
@@ -317,6 +327,19 @@ impl Gloo {
         // SAFETY: as above.
         begun(|work, error, room| unsafe {
             ewe_group_reduce_scatter(self.0, pointer(part), pointer(whole), work, error, room)
+        })
+    }
+
+    /// Begins to send each rank its part of `from`, and to fill `to` with the parts that they
+    /// send, one behind the other.
+    ///
+    /// # Errors
+    ///
+    /// In libtorch's words.
+    pub fn exchange(&self, to: &Tensor, from: &Tensor) -> Result<Collective, TchError> {
+        // SAFETY: as above.
+        begun(|work, error, room| unsafe {
+            ewe_group_exchange(self.0, pointer(to), pointer(from), work, error, room)
         })
     }
 
@@ -400,7 +423,7 @@ mod tests {
         let rank = |rank: usize| {
             let store = Store::open(&address, rank == 0, (rank == 0).then_some(listening)).unwrap();
             let network = Network::Address("127.0.0.1".to_owned());
-            let group = Gloo::join(&store, (rank, size), &network, PATIENCE).unwrap();
+            let group = Gloo::join(&store, (rank, size), &network, PATIENCE, "group").unwrap();
             work(rank, &group, &store)
         };
         std::thread::scope(|scope| {
@@ -441,6 +464,13 @@ mod tests {
             let part = Tensor::zeros([2], float);
             done(group.reduce_scatter(&part, &Tensor::from_slice(&[1.0f32, 2.0, 3.0, 4.0])));
             assert_eq!(numbers(&part), [[2.0, 4.0], [6.0, 8.0]][rank]);
+            let received = Tensor::zeros([4], float);
+            let sent = Tensor::from_slice(&[own, own + 1.0, own + 2.0, own + 3.0]);
+            done(group.exchange(&received, &sent));
+            assert_eq!(
+                numbers(&received),
+                [[0.0, 1.0, 1.0, 2.0], [2.0, 3.0, 3.0, 4.0]][rank]
+            );
             done(group.barrier());
             store
                 .set(&format!("seen/{rank}"), &format!("rank {rank}"))

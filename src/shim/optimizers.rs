@@ -86,6 +86,38 @@ pub struct FactoredStep {
     pub key: [u32; 2],
 }
 
+/// What the next step of AdamW would make of a gradient, up to learning rate and sign.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct NextUpdate {
+    /// `beta1`.
+    pub first_kept: f32,
+    /// `1 - beta1`.
+    pub first_share: f32,
+    /// `1 / (1 - beta1^t)`.
+    pub first_bias: f32,
+    /// `beta2`.
+    pub second_kept: f32,
+    /// `1 - beta2`.
+    pub second_share: f32,
+    /// `1 / √(1 - beta2^t)`.
+    pub second_bias: f32,
+    /// Added to the square root.
+    pub eps: f32,
+}
+
+/// Consecutive numbers of a parameter, and where they are added in a sketch.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Piece {
+    /// The first number.
+    pub start: i64,
+    /// How many.
+    pub length: i64,
+    /// The place of the first.
+    pub place: i64,
+}
+
 #[repr(C)]
 struct RawWeights {
     kind: c_int,
@@ -116,6 +148,19 @@ struct Optimizers {
         *const c_void,
         *const c_void,
         *const c_void,
+        i64,
+        i64,
+    ),
+    add_updates: unsafe extern "C" fn(
+        *const NextUpdate,
+        *const c_void,
+        *const c_void,
+        *const c_void,
+        *const c_void,
+        *const Piece,
+        i64,
+        *mut c_void,
+        i64,
         i64,
         i64,
     ),
@@ -313,6 +358,53 @@ pub fn factored(
             checked("factors of columns", column_c, Kind::Float, columns),
             rows,
             columns,
+        );
+    }
+}
+
+/// Adds to each sketch, `[e, k]`, what AdamW would make of one example's gradient, `[e, p]`, times
+/// the signs, `[p]`. `moments` are the first, without which the gradient stands in its place, and
+/// the second; without them the gradient is added as it is. Without signs all are 1.
+///
+/// # Panics
+///
+/// If a tensor is not fp32, of another size, not contiguous, or not on the CPU, or a piece lies
+/// outside.
+pub fn add_updates(
+    sketch_ek: &Tensor,
+    gradient_ep: &Tensor,
+    moments: Option<(&NextUpdate, Option<&Tensor>, &Tensor)>,
+    sign_p: Option<&Tensor>,
+    pieces: &[Piece],
+) {
+    let (examples, numbers) = gradient_ep.size2().expect("a row for each example");
+    let (_, places) = sketch_ek.size2().expect("a row for each example");
+    let lies_within = |piece: &Piece| {
+        let fits = |first: i64, all: i64| first >= 0 && piece.length >= 0 && first + piece.length <= all;
+        fits(piece.start, numbers) && fits(piece.place, places)
+    };
+    assert!(pieces.iter().all(lies_within), "a piece lies outside");
+    let fp32 = |what: &str, x: &Tensor, count: i64| checked(what, x, Kind::Float, count);
+    let of_all = |what: &str, x: Option<&Tensor>| x.map_or(std::ptr::null_mut(), |x| fp32(what, x, numbers));
+    let (next, first, second) = match moments {
+        Some((next, first, second)) => (std::ptr::from_ref(next), first, Some(second)),
+        None => (std::ptr::null(), None, None),
+    };
+    // SAFETY: all are contiguous fp32 on the CPU with the sizes that are passed, and the pieces lie
+    // within them, as checked; `next` is read only where there are second moments.
+    unsafe {
+        (optimizers().add_updates)(
+            next,
+            fp32("gradients", gradient_ep, examples * numbers),
+            of_all("first moments", first),
+            of_all("second moments", second),
+            of_all("signs", sign_p),
+            pieces.as_ptr(),
+            pieces.len() as i64,
+            fp32("sketches", sketch_ek, examples * places),
+            examples,
+            numbers,
+            places,
         );
     }
 }

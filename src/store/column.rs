@@ -9,7 +9,7 @@ use sqlx::{
 };
 
 use super::RunStatus;
-use crate::task::{Origin, Review};
+use crate::task::{FieldType, Origin, Review, Stance};
 
 macro_rules! text_column {
     ($($kind:ty),+) => {$(
@@ -33,4 +33,4 @@ macro_rules! text_column {
     )+};
 }
 
-text_column!(Origin, Review, RunStatus);
+text_column!(Origin, Review, RunStatus, FieldType, Stance);

@@ -3,10 +3,14 @@
 use futures::{Stream, StreamExt};
 use sqlx::{FromRow, Row, sqlite::SqliteRow};
 
+use serde_json::Value;
+
+use super::fields::{Field, Values};
+use super::rows::rows_of;
 use super::{Error, Filter, Result, Store};
 use crate::store::query::query_plan::{BY_ID, Goal};
 use crate::store::query::sql::Sql;
-use crate::task::{ExportRow, OptionalFields, Origin, Review};
+use crate::task::{ExportField, ExportRow, FieldColumn, OptionalFields, Origin, Review};
 
 /// One example: an instance with its task's instruction.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -52,8 +56,60 @@ impl FromRow<'_, SqliteRow> for ExportRow {
             system: row.try_get("system")?,
             extra: row.try_get("extra")?,
             turns: row.try_get("turns")?,
+            fields: Vec::new(),
         })
     }
+}
+
+/// The fields that have a value for a task, or of which somebody took it away, with their values;
+/// and the other fields of the first row that the task came from.
+const FIELDS: &str = ",
+    (
+        SELECT nullif(json_group_array(json_array(id, json(list))), '[]')
+        FROM (
+            SELECT
+                field.id AS id,
+                (
+                    SELECT json_group_array(value)
+                    FROM (
+                        SELECT value FROM field_value WHERE field_id = field.id AND task_id = task.id ORDER BY value
+                    )
+                ) AS list
+            FROM field
+            WHERE field.hidden_at IS NULL
+                AND (
+                    EXISTS (SELECT 1 FROM field_value WHERE field_id = field.id AND task_id = task.id)
+                    OR EXISTS (SELECT 1 FROM revision WHERE task_id = task.id AND field_id = field.id)
+                )
+            ORDER BY field.id
+        )
+    ) AS fields,
+    (SELECT first.extra FROM instance AS first WHERE first.task_id = task.id ORDER BY ordinal LIMIT 1) AS first_extra";
+
+/// Returns the fields of a row.
+fn fields_of(row: &SqliteRow, known: &[Field]) -> Result<Vec<ExportField>> {
+    let Some(list) = row.try_get::<Option<String>, _>("fields")? else {
+        return Ok(Vec::new());
+    };
+    let first: Option<String> = row.try_get("first_extra")?;
+    let first: Value = first
+        .and_then(|extra| serde_json::from_str(&extra).ok())
+        .unwrap_or_default();
+    let mut fields = Vec::new();
+    for (id, values) in rows_of::<(i64, Values)>(&list)? {
+        let Some(field) = known.iter().find(|field| field.id == id) else {
+            continue;
+        };
+        let said = first.get(&field.name).or_else(|| first.get(&field.column_name));
+        let was = said.and_then(|said| field.of_json(said).ok());
+        fields.push(ExportField {
+            name: field.name.clone(),
+            column: field.column_name.clone(),
+            value: (!values.is_empty()).then(|| field.to_json(&values).to_string()),
+            is_edited: !was.is_some_and(|was| was.are(&values)),
+        });
+    }
+    Ok(fields)
 }
 
 impl Store {
@@ -71,7 +127,34 @@ impl Store {
             groups,
             systems,
             turns,
+            fields: self.field_columns().await?,
         })
+    }
+
+    /// Returns the fields that some task has a value of.
+    async fn field_columns(&self) -> Result<Vec<FieldColumn>> {
+        let mut columns = Vec::new();
+        for field in self.fields().await? {
+            let used = sqlx::query!(
+                r#"
+                SELECT
+                    EXISTS (SELECT 1 FROM field_value WHERE field_id = ?1) AS "is_used!: bool",
+                    EXISTS (SELECT 1 FROM field_value WHERE field_id = ?1 AND typeof(value) = 'real')
+                        AS "has_fractions!: bool"
+                "#,
+                field.id
+            )
+            .fetch_one(&self.pool)
+            .await?;
+            if used.is_used {
+                columns.push(FieldColumn {
+                    name: field.name,
+                    kind: field.kind,
+                    has_fractions: used.has_fractions,
+                });
+            }
+        }
+        Ok(columns)
     }
 
     /// Streams the rows of the dataset that pass `filter`, in order of task and instance, all of
@@ -87,12 +170,16 @@ impl Store {
             ..filter.clone()
         };
         let plan = self.query_plan(&filter, Goal::All).await?;
+        let known = self.fields().await?;
         let mut sql = Sql::default();
         sql.push(
             "SELECT
                 task.id AS task_id, task.source_id, task.name, task.instruction, instance.input, instance.output,
                 task.is_classification, task.system, instance.extra, instance.turns",
         );
+        if !known.is_empty() {
+            sql.push(FIELDS);
+        }
         plan.push(
             &mut sql,
             BY_ID,
@@ -106,9 +193,18 @@ impl Store {
         }
         sql.push(" ORDER BY task.id, instance.id");
         let (text, values) = sql.finish();
-        Ok(sqlx::query_as_with::<_, ExportRow, _>(text, values)
-            .fetch(&self.pool)
-            .map(|row| row.map_err(Error::from)))
+        let rows = sqlx::query_with(text, values).fetch(&self.pool);
+        Ok(rows.map(move |row| {
+            let row = row.map_err(Error::from)?;
+            let fields = match known.is_empty() {
+                true => Vec::new(),
+                false => fields_of(&row, &known)?,
+            };
+            Ok(ExportRow {
+                fields,
+                ..ExportRow::from_row(&row)?
+            })
+        }))
     }
 
     /// Returns the dataset in order of task and instance; with `review`, only rows of that review.

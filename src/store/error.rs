@@ -195,6 +195,22 @@ pub enum Error {
         /// The message's place.
         place: i64,
     },
+    /// A turn begins with a later question; this message is none.
+    #[error(
+        "message {place} of task {id} is not a question\nhint: a turn goes by the number of its question in `ewe show {id}`"
+    )]
+    NotAQuestion {
+        /// The task.
+        id: i64,
+        /// The message's place.
+        place: i64,
+    },
+    /// A turn without a question or without an answer was to be added.
+    #[error("task {id}: a turn has a question and an answer, and one is empty")]
+    EmptyTurn {
+        /// The task.
+        id: i64,
+    },
     /// A review was to become pending: only `undo` does that.
     #[error("a review is to accept or to reject\nhint: `ewe undo` makes a task pending again")]
     NotAnAction,
@@ -258,6 +274,12 @@ pub enum Error {
         /// The first task that differs.
         id: i64,
     },
+    /// Something is wrong with a field, or a value is none of it.
+    #[error(transparent)]
+    Field(#[from] super::fields::FieldError),
+    /// Something is wrong with a reviewer, an opinion or a comment.
+    #[error(transparent)]
+    Team(#[from] super::teams::TeamError),
     /// Any other error of SQLite or sqlx.
     #[error("database error: {0}")]
     Sql(sqlx::Error),

@@ -5,7 +5,9 @@
 //! - [`asked`]: requests to models and their results; runs, rounds and imports.
 //! - [`curation`]: reviews, edits, judgments, undo and the history.
 //! - [`documents`]: documents, passages, and the tasks made from them.
+//! - [`fields`]: fields of one's own, and their values.
 //! - [`query`]: filters, lists, search and counts.
+//! - [`teams`]: several reviewers: assignments, opinions, comments, agreement.
 //! - [`merged`]: several datasets made into one.
 //! - [`file`]: opening, creating, checking and copying the file.
 //! - [`error`]: what can go wrong with a file, in words.
@@ -16,12 +18,14 @@ pub mod curation;
 pub mod dataset;
 pub mod documents;
 pub mod error;
+pub mod fields;
 pub mod file;
 pub mod instance;
 pub mod merged;
 pub mod query;
 mod rows;
 pub mod task;
+pub mod teams;
 
 use std::{
     path::{Path, PathBuf},
@@ -40,22 +44,25 @@ use file::{busy, open::ReadOnly};
 
 pub use asked::batch::TaskBatch;
 pub use asked::run::RunStatus;
-pub use curation::edit::{Edit, InstanceEdit, TurnEdit};
+pub use curation::edit::{Edit, InstanceEdit};
 pub use curation::rescue::Rescue;
 pub use curation::revision::{Actor, Change};
+pub use curation::turns::{NewTurn, TurnEdit};
 pub use dataset::DatasetRow;
 pub use error::{Error, Result};
+pub use fields::{Field, FieldError};
 pub use file::draft::Draft;
 pub use query::candidates::{CandidateFilter, CandidateView, RejectedCandidate};
 pub use query::filter::Filter;
 pub use query::list::{ListRow, Position, Sort};
 pub use task::NewTask;
+pub use teams::TeamError;
 
 /// All migrations, compiled in.
 static MIGRATIONS: Migrator = sqlx::migrate!("db/migrations");
 
 /// `PRAGMA user_version` of a file with all migrations applied: the number of the last one.
-const SCHEMA: i64 = 13;
+const SCHEMA: i64 = 16;
 
 /// An open dataset. Cheap to clone; all clones share a few connections.
 ///

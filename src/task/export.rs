@@ -23,10 +23,36 @@ pub struct ExportRow {
     pub extra: Option<String>,
     /// The messages after the first answer, as a JSON list.
     pub turns: Option<String>,
+    /// Fields that people added, as far as the task has, or had, a value.
+    pub fields: Vec<ExportField>,
+}
+
+/// A field of a row that is written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExportField {
+    /// Its name.
+    pub name: String,
+    /// What the imported row calls it.
+    pub column: String,
+    /// Its value as JSON; `None` if it was taken away.
+    pub value: Option<String>,
+    /// Whether the value is not that of the imported row.
+    pub is_edited: bool,
+}
+
+/// A field as a column of a table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FieldColumn {
+    /// Its name.
+    pub name: String,
+    /// What its values are.
+    pub kind: super::FieldType,
+    /// Whether some of its numbers are no integers.
+    pub has_fractions: bool,
 }
 
 /// The fields that an export has only if some row of the dataset needs them.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct OptionalFields {
     /// The number that marks rows of one task: some task has several instances.
     pub groups: bool,
@@ -34,4 +60,6 @@ pub struct OptionalFields {
     pub systems: bool,
     /// Earlier turns: some example is a conversation of several.
     pub turns: bool,
+    /// Fields that people added, and that some task has a value of.
+    pub fields: Vec<FieldColumn>,
 }

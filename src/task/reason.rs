@@ -80,6 +80,16 @@ reasons! {
     /// The answer to the rewritten task consists of function words and signs.
     NoContent = "no_content",
 
+    // The conversation that a task is continued to.
+    /// A turn of the conversation speaks as the other speaker, or for both.
+    RoleConfusion = "role_confusion",
+    /// A turn of the conversation repeats an earlier one of the same speaker.
+    RepeatedTurn = "repeated_turn",
+    /// The user's turn only thanks, agrees or says goodbye.
+    ClosingTurn = "closing_turn",
+    /// The conversation ended before it had enough turns.
+    TooFewTurns = "too_few_turns",
+
     // The passage that it was made from.
     /// The answer has numbers, names or too many words that are not in its passage.
     Ungrounded = "ungrounded",
@@ -159,6 +169,12 @@ reasons! {
     RepeatedInstance = "repeated_instance",
     /// Instances of the task give different outputs for the same input.
     ConflictingInstances = "conflicting_instances",
+
+    // A program of the user's.
+    /// The user's validator rejects the instance.
+    Validator = "validator",
+    /// The user's validator gave no verdict on the instance.
+    ValidatorFailed = "validator_failed",
 }
 
 impl Reason {

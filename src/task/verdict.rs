@@ -1,6 +1,6 @@
 //! What the filter says about a task, and the candidates of a response with what it said of them.
 
-use super::{Instance, Reason};
+use super::{Instance, Reason, Turn};
 
 /// A reference to a task or to a row that will become one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -120,8 +120,20 @@ pub struct Candidate {
     pub is_classification: bool,
     /// The verdict so far.
     pub verdict: Verdict,
-    /// Its instances, in the order of the response.
+    /// Its instances, in the order of the response; of a conversation, the questions behind the
+    /// first one with their answers.
     pub instances: Vec<InstanceCandidate>,
+    /// What its instances continue, if they are turns of a conversation.
+    pub opening: Option<Opening>,
+}
+
+/// The beginning of a conversation, behind its first question: what a task that is continued has.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Opening {
+    /// The system message.
+    pub system: Option<String>,
+    /// The first input and the first answer.
+    pub first: Instance,
 }
 
 /// An instance that was parsed from a response, with its verdict.
@@ -144,7 +156,26 @@ impl Candidate {
             is_classification: false,
             verdict,
             instances: Vec::new(),
+            opening: None,
         }
+    }
+
+    /// The instances of the task that an accepted candidate becomes, each with the messages that
+    /// follow its answer: its accepted instances, or one conversation.
+    pub fn task_instances(&self) -> Vec<(&Instance, Vec<Turn>)> {
+        let accepted = self
+            .instances
+            .iter()
+            .filter(|instance| instance.verdict.is_accepted())
+            .map(|instance| &instance.instance);
+        let Some(opening) = &self.opening else {
+            return accepted.map(|instance| (instance, Vec::new())).collect();
+        };
+        let turns = accepted.flat_map(|turn| {
+            [(Turn::USER, &turn.input), (Turn::ASSISTANT, &turn.output)]
+                .map(|(role, text)| Turn::new(role, text.as_str()))
+        });
+        vec![(&opening.first, turns.collect())]
     }
 
     /// The verdict that explains this one: that of a rejected instance, if an instance is the

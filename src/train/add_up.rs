@@ -1,7 +1,7 @@
 //! Adds up the gradients of all ranks of a run, in fp32 and a bucket at a time.
 
 use super::trainer::Trainer;
-use crate::distributed::group::{Ranks, Sum};
+use crate::distributed::group::{Ranks, Work};
 use crate::train::optim::parameter::Parameter;
 use anyhow::Result;
 use tch::{Device, Kind, Tensor};
@@ -12,7 +12,7 @@ const BUCKET: usize = 1 << 23;
 
 /// A bucket under way.
 struct UnderWay<'r> {
-    sum: Option<Sum<'r>>,
+    sum: Option<Work<'r>>,
     /// fp32, in host memory.
     flat: Tensor,
     indices: Vec<usize>,

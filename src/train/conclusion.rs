@@ -2,12 +2,15 @@
 //! what can be done with its result.
 
 use super::out::metrics::StepMetrics;
+use ewe::atomic_file::AtomicFile;
 use ewe::finetune::Method;
 use ewe::job::train::{RowSource, TrainJob};
 use ewe::next::NextCommands;
 use ewe::push::facts::RunFacts;
+use ewe::report::evaluation::loss_svg;
 use ewe::text::shell_word;
 use serde_json::{Value, json};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 /// A rise of the held-out loss above its lowest value that counts, as a share of it. Less may be
@@ -93,6 +96,19 @@ pub fn result(out: &Path) -> Value {
     })
 }
 
+/// Draws the losses of the run in `out` beside its result. Returns the file; none if there is
+/// nothing to draw, or it cannot be written: the result is complete without it.
+pub fn draw_losses(out: &Path) -> Option<PathBuf> {
+    let name = out.file_name().unwrap_or_default().to_string_lossy();
+    let title = format!("Loss of {name}, in nats a token");
+    let picture = loss_svg(&out.join("metrics.jsonl"), &title)?;
+    let path = out.join("loss.svg");
+    let mut file = AtomicFile::begin(&path).ok()?;
+    file.write_all(picture.as_bytes()).ok()?;
+    file.commit().ok()?;
+    Some(path)
+}
+
 /// Formats the change of a loss in percent: ` (−12 %)`.
 fn change(before: f64, after: f64) -> String {
     if before <= 0.0 {
@@ -116,17 +132,34 @@ pub fn next_commands(job: &TrainJob, method: Method, has_held_out_tasks: bool) -
         Method::Full => format!("--model {out}"),
     };
     let suite = match &job.eval_data {
-        Some(file) => format!("instructions={}", shell_word(&file.path)),
-        None if has_held_out_tasks => "held-out".to_owned(),
-        None => "instructions=FILE".to_owned(),
+        Some(file) => Some(format!("instructions={}", shell_word(&file.path))),
+        None if has_held_out_tasks => Some("held-out".to_owned()),
+        None => None,
     };
-    let place = match &job.rows {
-        RowSource::Dataset { path, .. } => format!("--db {}", shell_word(path)),
-        RowSource::Files(_) => "--out eval.json".to_owned(),
+    let db = match &job.rows {
+        RowSource::Dataset { path, .. } => Some(shell_word(path)),
+        RowSource::Files(_) => None,
     };
-    NextCommands::default()
-        .with(format!("ewe chat {tuned}"), "")
-        .with(format!("ewe eval {tuned} --suite {suite} {place}"), "")
+    let mut next = NextCommands::default()
+        .with(format!("ewe chat {tuned}"), "try it")
+        .with(format!("ewe serve {tuned}"), "for a chat client or a program");
+    if let Some(suite) = suite {
+        let place = match &db {
+            Some(db) => format!("--db {db}"),
+            None => "--out eval.json".to_owned(),
+        };
+        next = next.with(
+            format!("ewe eval {tuned} --suite {suite} {place}"),
+            "what it answers",
+        );
+    }
+    match db {
+        Some(db) => next.with(
+            format!("ewe report --db {db} --out report.html"),
+            "figures and the curve",
+        ),
+        None => next,
+    }
 }
 
 #[cfg(test)]

@@ -5,12 +5,24 @@ use super::plan::config::PlanConfig;
 use super::plan::estimate::MemoryEstimate;
 use super::plan::heaviest::{Demand, Largest, Steps};
 use super::plan::planner::Planner;
+use super::plan::rungs::{Place, Rung, rungs};
 use super::settings::Settings;
 use crate::model::files::config::ConfigFields;
 use crate::shim::memory;
 use anyhow::{Result, bail};
 use ewe::text::format_size;
 use tch::Device;
+
+/// What a run computes on.
+#[derive(Debug, Clone, Copy)]
+pub struct OfRanks {
+    /// The device of each rank.
+    pub device: Device,
+    /// The number of ranks.
+    pub ranks: usize,
+    /// Among how many of them parameters are divided; 1 for none.
+    pub parts: usize,
+}
 
 /// The micro-batch of a run that needs most memory.
 pub struct Heaviest {
@@ -31,15 +43,16 @@ impl Heaviest {
         fields: ConfigFields,
         settings: &Settings,
         examples: &[Example],
-        (device, ranks): (Device, usize),
+        of_ranks: OfRanks,
         dry_run: bool,
     ) -> Result<Option<Heaviest>> {
+        let room = Room::of(of_ranks.device, 1);
         Heaviest::find_by(
             &mut Planner::new(fields)?,
             settings,
             examples,
-            (device, ranks),
-            dry_run,
+            of_ranks,
+            (dry_run, room),
         )
     }
 
@@ -47,15 +60,17 @@ impl Heaviest {
         planner: &mut Planner,
         settings: &Settings,
         examples: &[Example],
-        (device, ranks): (Device, usize),
-        dry_run: bool,
+        of_ranks: OfRanks,
+        (measured, room): (bool, Room),
     ) -> Result<Option<Heaviest>> {
-        let Largest { demands, cut } = Largest::of(&Steps::of(settings), examples);
-        let cut = cut || ranks > 1;
+        let OfRanks { device, ranks, parts } = of_ranks;
+        let Largest { demands, cut } = Largest::of(&Steps::of(settings, parts), examples);
+        // What ranks add up is fp32; those that divide it need no such sum of their own.
+        let cut = cut || (ranks > 1 && parts == 1);
         let most = |estimate: &mut dyn FnMut(&PlanConfig) -> Result<MemoryEstimate>| {
             let mut most: Option<(&Demand, MemoryEstimate)> = None;
             for demand in &demands {
-                let of = estimate(&PlanConfig::of(settings, demand, cut, device))?;
+                let of = estimate(&PlanConfig::of(settings, demand, cut, (device, parts)))?;
                 if most.as_ref().is_none_or(|(_, most)| of.total > most.total) {
                     most = Some((demand, of));
                 }
@@ -65,11 +80,11 @@ impl Heaviest {
         let Some((demand, bound)) = most(&mut |config| Ok(planner.lower_bound(config)))? else {
             return Ok(None);
         };
-        let scarce = |device, bytes: u64| free(device).is_some_and(|free| 2 * bytes > free);
-        let tight = scarce(device, bound.total) || scarce(Device::Cpu, bound.host);
+        let scarce = |room: Option<u64>, bytes: u64| room.is_some_and(|room| 2 * bytes > room);
+        let tight = scarce(room.device, bound.total) || scarce(room.host, bound.host);
         // If nothing counts memory, nothing can be measured; training goes on without an estimate.
         let counts = memory::allocated(Device::Cpu).is_some();
-        let measured = match counts && (dry_run || tight) {
+        let measured = match counts && (measured || tight) {
             true => most(&mut |config| planner.estimate(config))?,
             false => None,
         };
@@ -94,23 +109,24 @@ pub fn gpu_micro_tokens(
     fields: ConfigFields,
     settings: &Settings,
     examples: &[Example],
-    device: Device,
+    of_ranks: OfRanks,
 ) -> Result<usize> {
     let with = |tokens| Settings {
         micro_tokens: tokens,
         ..settings.clone()
     };
     let [most, .., least] = GPU_MICRO_TOKENS;
-    let Largest { demands, cut } = Largest::of(&Steps::of(&with(most)), examples);
+    let Largest { demands, cut } = Largest::of(&Steps::of(&with(most), of_ranks.parts), examples);
     let is_small = |of: &Demand| of.micro_batch.id_t.len() <= least;
     if !cut && demands.iter().all(is_small) {
         // Every step is one micro-batch anyway, so no block need be measured.
         return Ok(least);
     }
     let mut planner = Planner::new(fields)?;
-    first_that_fits(free(device), |tokens| {
+    let room = Room::of(of_ranks.device, 1);
+    first_that_fits(room.device, |tokens| {
         let tried = with(tokens);
-        let heaviest = Heaviest::find_by(&mut planner, &tried, examples, (device, 1), true)?;
+        let heaviest = Heaviest::find_by(&mut planner, &tried, examples, of_ranks, (true, room))?;
         Ok(heaviest.and_then(|of| of.estimate).map(|of| of.total))
     })
 }
@@ -128,20 +144,122 @@ fn first_that_fits(free: Option<u64>, mut need: impl FnMut(usize) -> Result<Opti
     Ok(least)
 }
 
-/// Fails if the run needs more memory than is free, of which `ranks` processes take as much each if
-/// it is not a GPU's.
-pub fn refuse_what_cannot_fit(need: &MemoryEstimate, device: Device, ranks: usize) -> Result<()> {
-    let Some(free_here) = free(device) else {
+/// Formats that a run takes in place of those that do not fit.
+#[derive(Debug)]
+pub struct Choice {
+    /// The first formats that fit.
+    pub rung: Rung,
+    /// Bytes that the run would need with the formats asked for.
+    pub asked: u64,
+    /// What it needs with these.
+    pub estimate: MemoryEstimate,
+}
+
+impl Choice {
+    /// Returns what was chosen, and why, in a line.
+    pub fn line(&self, settings: &Settings, free: u64) -> String {
+        let bytes = &self.estimate.bytes;
+        let clips = self.rung.formats.update_in_backward && settings.clip > 0.0;
+        format!(
+            "formats: {}, since the defaults need {}, and {} are free: {} with these (weights {}, masters {}, moments {}, gradients {}, \
+             activations {}); {}{}",
+            self.rung.options,
+            format_size(self.asked),
+            format_size(free),
+            format_size(self.estimate.total),
+            format_size(bytes.weights),
+            format_size(bytes.masters),
+            format_size(bytes.states),
+            format_size(bytes.gradients),
+            format_size(bytes.activations),
+            self.rung.price,
+            if clips {
+                ", each step computed twice to clip (--clip 0: once)"
+            } else {
+                ""
+            },
+        )
+    }
+}
+
+/// Returns the formats to take in place of those of `settings`, which nobody asked for by name:
+/// none if these fit into `room`, or if nothing does, or nothing counts memory.
+///
+/// # Errors
+///
+/// When a block cannot be measured.
+pub fn formats_that_fit(
+    fields: ConfigFields,
+    settings: &Settings,
+    examples: &[Example],
+    of_ranks: OfRanks,
+    room: Room,
+) -> Result<Option<Choice>> {
+    let mut planner = Planner::new(fields)?;
+    let mut need = |formats, measured| {
+        let tried = Settings {
+            formats,
+            ..settings.clone()
+        };
+        let heaviest = Heaviest::find_by(&mut planner, &tried, examples, of_ranks, (measured, room))?;
+        anyhow::Ok(heaviest.and_then(|of| of.estimate))
+    };
+    let tight = need(settings.formats, false)?.filter(|need| !room.holds(need));
+    let Some(asked) = tight else {
+        return Ok(None);
+    };
+    for rung in rungs(
+        settings.formats,
+        settings.method,
+        Place::of(of_ranks.device, of_ranks.ranks),
+    ) {
+        if let Some(estimate) = need(rung.formats, true)?.filter(|need| room.holds(need)) {
+            return Ok(Some(Choice {
+                rung,
+                asked: asked.total,
+                estimate,
+            }));
+        }
+    }
+    Ok(None)
+}
+
+/// Bytes that a process may take; none where they are not known.
+#[derive(Debug, Clone, Copy)]
+pub struct Room {
+    /// On the device.
+    pub device: Option<u64>,
+    /// Of the machine's own memory, beside a GPU.
+    pub host: Option<u64>,
+}
+
+impl Room {
+    /// Returns the room of each of `ranks` processes of this machine, which share memory that is
+    /// not a GPU's.
+    pub fn of(device: Device, ranks: usize) -> Room {
+        let free_here = free(device).map(|free| match device {
+            Device::Cpu => free / ranks.max(1) as u64,
+            _ => free,
+        });
+        Room {
+            device: free_here,
+            host: free(Device::Cpu),
+        }
+    }
+
+    /// Returns whether there is as much as is needed, or nothing is known.
+    pub fn holds(&self, need: &MemoryEstimate) -> bool {
+        let lacks = |need: u64, room: Option<u64>| room.is_some_and(|room| need > room);
+        !lacks(need.total, self.device) && (need.host == 0 || !lacks(need.host, self.host))
+    }
+}
+
+/// Fails if the run needs more memory than there is `room` for.
+pub fn refuse_what_cannot_fit(need: &MemoryEstimate, room: Room) -> Result<()> {
+    let Some(free_here) = room.device else {
         return Ok(());
     };
-    let free_here = match device {
-        Device::Cpu => free_here / ranks as u64,
-        _ => free_here,
-    };
-    if need.host > 0
-        && let Some(free) = free(Device::Cpu)
-        && need.host > free
-    {
+    if let Some(free) = room.host.filter(|free| need.host > *free) {
         bail!(
             "--offload needs {} of the machine's own memory, and {} are free\nhint: --optimizer adamw8bit keeps a quarter of the moments; \
              --ignore-plan tries nevertheless",
@@ -179,6 +297,9 @@ pub fn free(device: Device) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::train::plan::size;
+    use ewe::finetune::Method;
+    use std::path::Path;
 
     #[test]
     fn a_gpu_gets_the_most_tokens_that_fit() {
@@ -191,5 +312,61 @@ mod tests {
         assert_eq!(of(Some(1)), 2048, "the plan refuses it, and says why");
         assert_eq!(of(None), 2048);
         assert_eq!(first_that_fits(Some(u64::MAX), |_| Ok(None)).unwrap(), 2048);
+    }
+
+    fn examples() -> Vec<Example> {
+        let example = |n: u32| {
+            let ids = (0..60).map(|at| (at + n) % 90).collect();
+            Example::with_targets_from(1, n.to_string(), ids)
+        };
+        (0..8).map(example).collect()
+    }
+
+    /// A full fine-tune of 6B parameters, by its config alone.
+    #[test]
+    fn what_does_not_fit_takes_the_best_formats_that_do() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/gpt-j-6b/config.json");
+        let mut settings = crate::train::settings::tests::settings();
+        settings.lora = None;
+        settings.method = Method::Full;
+        let choose = |gigabytes: u64, ranks| {
+            let room = Room {
+                device: Some(gigabytes * 1_000_000_000),
+                host: None,
+            };
+            let fields = size::fields(&path).unwrap();
+            let of_ranks = OfRanks {
+                device: Device::Cpu,
+                ranks,
+                parts: 1,
+            };
+            formats_that_fit(fields, &settings, &examples(), of_ranks, room).unwrap()
+        };
+        let options = |gigabytes, ranks| choose(gigabytes, ranks).map(|choice| choice.rung.options);
+        // All of it takes 85 GB, without gradients 73.
+        assert_eq!(options(100, 1), None, "it fits");
+        assert_eq!(options(80, 1).unwrap(), "--update-in-backward");
+        assert_eq!(options(60, 1).unwrap(), "--optimizer adamw8bit");
+        assert_eq!(
+            options(40, 1).unwrap(),
+            "--optimizer adamw8bit --update-in-backward"
+        );
+        let least = "--optimizer adafactor --master stochastic --update-in-backward";
+        assert_eq!(options(16, 1).unwrap(), least);
+        assert_eq!(options(8, 1), None, "nothing does");
+        // Ranks add up all gradients, in fp32.
+        assert_eq!(options(80, 2).unwrap(), "--optimizer adamw8bit");
+
+        let choice = choose(80, 1).unwrap();
+        assert!(choice.estimate.total <= 80_000_000_000 && choice.asked > 80_000_000_000);
+        let line = choice.line(&settings, 80_000_000_000);
+        let start = "formats: --update-in-backward, since the defaults need ";
+        assert!(
+            line.starts_with(start)
+                && line.contains(", and 80.0 GB are free: ")
+                && line.contains("moments 48.9 GB")
+                && line.ends_with("the same weights, each step computed twice to clip (--clip 0: once)"),
+            "{line}"
+        );
     }
 }

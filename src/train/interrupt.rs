@@ -11,8 +11,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 pub struct Interrupt(Arc<AtomicBool>);
 
 impl Interrupt {
-    /// Begins to listen, on a thread of its own.
-    pub fn listen() -> Result<Interrupt> {
+    /// Begins to listen, on a thread of its own. The first signal is answered at once: `kept` says
+    /// what is not lost; without it nothing is said, as by ranks that are not the first.
+    pub fn listen(kept: Option<&'static str>) -> Result<Interrupt> {
         let asked = Arc::new(AtomicBool::new(false));
         let flag = asked.clone();
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -23,7 +24,7 @@ impl Interrupt {
             let _within = runtime.enter();
             ShutdownSignals::listen().context("cannot listen for signals")?
         };
-        std::thread::spawn(move || runtime.block_on(stop(requests, flag)));
+        std::thread::spawn(move || runtime.block_on(stop(requests, flag, kept)));
         Ok(Interrupt(asked))
     }
 
@@ -33,11 +34,14 @@ impl Interrupt {
     }
 }
 
-async fn stop(mut requests: ShutdownSignals, asked: Arc<AtomicBool>) {
+async fn stop(mut requests: ShutdownSignals, asked: Arc<AtomicBool>, kept: Option<&str>) {
     loop {
         requests.next().await;
         if asked.swap(true, Ordering::SeqCst) {
             leave::at_once();
+        }
+        if let Some(kept) = kept {
+            eprintln!("stopping: {kept}; Ctrl-C again leaves at once");
         }
     }
 }

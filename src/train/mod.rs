@@ -4,18 +4,21 @@
 //! - [`conclusion`]: what a run says at its end.
 //! - [`settings`]: the settings of a run, resolved once.
 //! - [`data`]: rows become examples, and examples the micro-batches of a step.
-//! - [`trainer`], [`inputs`], [`loss`], [`neftune`]: forward and backward passes of a model in
-//!   training.
-//! - [`add_up`]: gradients of several processes that train together.
+//! - [`trainer`], [`backward`], [`inputs`], [`loss`], [`neftune`]: forward and backward passes of a
+//!   model in training.
+//! - [`add_up`]: gradients of several processes that train together. [`shards`]: parameters that
+//!   they divide.
 //! - [`optim`]: parameters, adapters, optimizers and the learning rate.
 //! - [`guard`], [`speed`], [`interrupt`]: loss spikes, throughput and signals.
-//! - [`plan`], [`fit`]: the memory estimate, and whether a run fits.
+//! - [`plan`], [`fit`], [`chosen`]: the memory estimate, whether a run fits, what it then takes.
 //! - [`out`]: checkpoints, metrics and the saved model; `ewe merge`.
 //! - [`selftest`]: exactness checks on this machine.
 
 pub mod add_up;
+pub mod backward;
 #[cfg(test)]
 mod budgets;
+pub mod chosen;
 pub mod conclusion;
 pub mod data;
 pub mod fit;
@@ -33,7 +36,9 @@ mod reference;
 pub mod run;
 pub mod selftest;
 pub mod settings;
+pub mod shards;
 pub mod speed;
+mod step_log;
 pub mod steps;
 pub mod trainer;
 

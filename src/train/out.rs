@@ -8,6 +8,7 @@ pub mod finished;
 pub mod gguf;
 pub mod merge;
 pub mod metrics;
+pub mod rank_log;
 pub mod repeat;
 pub mod save;
 pub mod save_interval;

@@ -8,7 +8,9 @@
 //! - [`planner`]: estimates of one model under many configurations.
 //! - [`heaviest`]: the micro-batches of a run that need most.
 //! - [`change`]: the cheapest change that makes a run fit.
-//! - [`gpus`], [`run_time`]: GPUs, and the time on each.
+//! - [`rungs`]: formats that take less memory, best first.
+//! - [`machine`]: what this machine holds.
+//! - [`gpus`], [`run_time`]: GPUs, and the time on each; [`wire`]: what several exchange.
 //! - [`report`]: a plan as text and as JSON.
 //!
 //! Sizes are decimal, 1 GB = 10⁹ bytes.
@@ -22,13 +24,16 @@ pub mod config;
 pub mod estimate;
 pub mod gpus;
 pub mod heaviest;
+pub mod machine;
 pub mod phases;
 pub mod planner;
 pub mod report;
 pub mod run_time;
+pub mod rungs;
 pub mod size;
 pub mod tensors;
 pub mod update;
+pub mod wire;
 
 use super::settings::Settings;
 use crate::model::files::hub::{self, Fetch};
@@ -39,6 +44,8 @@ use config::PlanConfig;
 use estimate::MemoryEstimate;
 use ewe::finetune::{Formats, LoraSettings, Master, Method, OptimizerKind, Precision, Quantize};
 use ewe::job::plan::PlanJob;
+use ewe::text::counted;
+use machine::Here;
 use planner::Planner;
 use report::PlanReport;
 
@@ -80,36 +87,99 @@ const FORMATS: [(&str, Master, OptimizerKind, bool); 7] = [
 pub fn run(job: &PlanJob) -> Result<u8> {
     Settings::check_master(job.formats.master)?;
     check_targets(job)?;
+    check_parts(job)?;
     let path = hub::resolve(&job.model, Fetch::Config)?;
     let mut planner = Planner::new(size::fields(&path)?)?;
     lora::check_names(&job.lora.targets, &planner.size.targets())?;
     let methods = job
         .method
         .map_or(vec![Method::Full, Method::Lora], |method| vec![method]);
-    let methods = methods
+    let configs: Vec<_> = methods
         .into_iter()
-        .map(|method| planner.estimate(&plan_config(job, method)))
+        .map(|method| plan_config(job, method))
+        .collect();
+    let here = Here::all(job, &mut planner, &configs)?;
+    let methods = configs
+        .iter()
+        .map(|config| planner.estimate(config))
         .collect::<Result<Vec<_>>>()?;
     let formats = other_formats(job, &mut planner)?;
     let mut changes = Vec::new();
     if let Some(memory) = job.memory {
         for of in methods.iter().filter(|of| of.total > memory) {
-            changes.push(change::cheapest(&mut planner, &of.config, memory)?);
+            let chosen = match job.formats_are_given {
+                true => None,
+                false => machine::chosen(
+                    &mut planner,
+                    &of.config,
+                    machine::place(job, true),
+                    (memory, u64::MAX),
+                )?,
+            };
+            changes.push((change::cheapest(&mut planner, &of.config, memory)?, chosen));
         }
     }
+    let smallest = match job.shard {
+        Some(_) => smallest_machines(&mut planner, &plan_config(job, Method::Full))?,
+        None => Vec::new(),
+    };
     let report = PlanReport {
         job,
         size: &planner.size,
+        here,
         methods,
+        smallest,
         formats,
         changes,
     };
     if job.json {
         println!("{}", ewe::streams::json::pretty(&report.json()?)?);
     } else {
-        print!("{}", report.text());
+        // It listens for signals.
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let _within = runtime.enter();
+        ewe::streams::pager::show(report.text().as_bytes(), false)?;
     }
     Ok(u8::from(!report.fits()))
+}
+
+/// Most GPUs that are looked at for a machine that does it.
+const MOST_GPUS: u64 = 1024;
+
+/// Returns for each size of GPUs, in gigabytes, the least power of two of them among which the
+/// model can be divided; none where no such number does.
+fn smallest_machines(planner: &mut Planner, full: &PlanConfig) -> Result<Vec<(u64, u64)>> {
+    let mut sizes: Vec<u64> = gpus::GPUS.iter().map(|gpu| gpu.memory).collect();
+    sizes.sort_unstable();
+    sizes.dedup();
+    let mut found = Vec::new();
+    let mut count = 1;
+    while count <= MOST_GPUS && !sizes.is_empty() {
+        let mut config = full.clone();
+        config.parts = count;
+        let need = planner.estimate(&config)?.total;
+        let holds = |memory: &u64| need <= memory * 1_000_000_000;
+        found.extend(sizes.iter().copied().filter(holds).map(|memory| (memory, count)));
+        sizes.retain(|memory| !holds(memory));
+        count *= 2;
+    }
+    found.sort_unstable();
+    Ok(found)
+}
+
+/// Fails if the GPUs cannot be divided as `--shard` says.
+fn check_parts(job: &PlanJob) -> Result<()> {
+    if !job.ranks().is_multiple_of(job.parts()) {
+        bail!(
+            "--shard {} cannot divide {} into replicas of {}\nhint: a divisor of --gpus times --nodes, or --shard all",
+            job.parts(),
+            counted(job.ranks(), "GPU"),
+            job.parts()
+        );
+    }
+    Ok(())
 }
 
 /// Fails if there are more targets than tokens.
@@ -123,30 +193,38 @@ fn check_targets(job: &PlanJob) -> Result<()> {
     }
 }
 
-/// Returns the tokens of a step: those of one micro-batch unless there are several, and then at
-/// least two.
+/// Returns the tokens of a step on one GPU: those of one micro-batch unless there are several, and
+/// then at least two.
 fn step_tokens(job: &PlanJob) -> u64 {
     let least = job.micro_tokens * if job.cut { 2 } else { 1 };
-    job.step_tokens.unwrap_or(least)
+    job.step_tokens
+        .map_or(least, |tokens| tokens.div_ceil(job.ranks()))
 }
 
 /// Returns the configuration of `method`.
 fn plan_config(job: &PlanJob, method: Method) -> PlanConfig {
     let step_tokens = step_tokens(job);
     let tokens = job.micro_tokens.min(step_tokens);
+    let parts = match method {
+        Method::Full => job.parts(),
+        Method::Lora => 1,
+    };
+    let mut formats = job.formats.of_method(method);
+    formats.recompute |= parts > 1;
     let mut config = PlanConfig {
         method,
         lora: LoraSettings {
             dora: job.lora.dora && method == Method::Lora,
             ..job.lora.clone()
         },
-        formats: job.formats.of_method(method),
+        formats,
         tokens,
         // Prompts have no targets, but may be short.
         target_tokens: job.target_tokens.map_or(tokens, |targets| targets.min(tokens)),
         tokens_beside: 0,
         // What ranks add up is fp32, as the sum of several micro-batches is.
-        cut: job.cut || tokens < step_tokens || job.gpus > 1,
+        cut: job.cut || tokens < step_tokens || (job.ranks() > 1 && parts == 1),
+        parts,
         gpu: true,
         step_tokens,
         branches: Branches::apart(tokens),
@@ -160,23 +238,28 @@ fn plan_config(job: &PlanJob, method: Method) -> PlanConfig {
 /// Estimates the formats of the second table, each with the options that select it.
 fn other_formats(job: &PlanJob, planner: &mut Planner) -> Result<Vec<(String, MemoryEstimate)>> {
     let mut all = Vec::new();
-    if job.formats.precision == Precision::Bf16 {
+    let is_asked = |method| job.method.is_none_or(|asked| asked == method);
+    if job.formats.precision == Precision::Bf16 && is_asked(Method::Full) {
         for (options, master, optimizer, update_in_backward) in FORMATS {
             let full = plan_config(job, Method::Full);
             let formats = Formats {
                 master,
                 optimizer,
-                recompute: job.formats.recompute || update_in_backward,
+                recompute: full.formats.recompute || update_in_backward,
                 update_in_backward,
                 offload: options == OFFLOADED,
                 ..full.formats
             };
             let mut full = PlanConfig { formats, ..full };
             full.place_step();
+            if !full.can_be_divided() {
+                continue;
+            }
             all.push((options.to_owned(), planner.estimate(&full)?));
         }
     }
-    for (options, quantize) in [("", None), (" --quantize nf4", Some(Quantize::Nf4))] {
+    let of_adapters = [("", None), (" --quantize nf4", Some(Quantize::Nf4))];
+    for (options, quantize) in of_adapters.into_iter().filter(|_| is_asked(Method::Lora)) {
         let lora = plan_config(job, Method::Lora);
         let formats = Formats {
             quantize,

@@ -1,12 +1,14 @@
 //! Everything before the first step: reads and encodes the rows, loads the model, and restores the
 //! last checkpoint.
 
+use super::chosen::{choose_formats, choose_micro_tokens};
 use super::conclusion::HeldOutCurve;
-use super::fit::{Heaviest, free, gpu_micro_tokens, refuse_what_cannot_fit};
+use super::fit::{Heaviest, OfRanks, Room, free, refuse_what_cannot_fit};
 use super::say;
 use super::settings::{self, Settings, warn_of_idle_schedule};
+use super::shards;
 use super::trainer::Trainer;
-use crate::distributed::group::Ranks;
+use crate::distributed::group::{Division, Ranks};
 use crate::model::device::dtype_name;
 use crate::model::files::adapter;
 use crate::model::files::config::ConfigFields;
@@ -16,14 +18,14 @@ use crate::model::files::weights::{Form, Weights};
 use crate::model::text::tokenizer::Tokenizer;
 use crate::model::{self, CausalLm, ModelInfo};
 use crate::shim::memory;
-use crate::train::data::dataset::{self, Encoded, Layout, LeftOut};
+use crate::train::data::dataset::{self, Encoded, Example, Layout, LeftOut};
 use crate::train::data::row_template::RowTemplate;
 use crate::train::data::source::Source;
 use crate::train::optim::lora;
 use crate::train::out::checkpoint::{Checkpoints, KeptSteps, State};
 use crate::train::out::saved_template::SavedTemplate;
 use anyhow::{Context, Result, bail};
-use ewe::finetune::{EVAL_FRACTION, Precision};
+use ewe::finetune::{EVAL_FRACTION, Formats, Precision};
 use ewe::job::train::TrainJob;
 use ewe::program::about;
 use ewe::prompt::template::Template;
@@ -80,33 +82,45 @@ pub fn prepare(job: &TrainJob, ranks: Ranks, quiet: bool) -> Result<Run> {
     let base = Base::open(job, quiet)?;
     let (early, tokenizer) = base.read_early(job)?;
     let rows = EncodedRows::of(job, &source, &base.info, tokenizer, quiet)?;
+    let of_ranks = OfRanks {
+        device: base.device,
+        ranks: ranks.size,
+        parts: ranks.division().map_or(1, |of| of.parts),
+    };
     let mut settings = resolve_settings(job, &base, &rows, quiet)?;
-    // Free memory may differ from GPU to GPU.
-    settings.micro_tokens = ranks.least("micro-tokens", settings.micro_tokens)?;
+    fit_settings(
+        job,
+        &base,
+        (&rows.encoded.train, of_ranks),
+        &mut settings,
+        &ranks,
+        quiet,
+    )?;
     let device = base.device;
     let heaviest = Heaviest::find(
         base.fields,
         &settings,
         &rows.encoded.train,
-        (device, ranks.size),
-        job.dry_run,
+        of_ranks,
+        job.dry_run || of_ranks.parts > 1,
     )?;
     let estimate = heaviest.as_ref().and_then(|of| of.estimate.as_ref());
     if let (Some(estimate), false) = (estimate, job.ignore_plan) {
-        refuse_what_cannot_fit(estimate, device, ranks.here)?;
+        refuse_what_cannot_fit(estimate, Room::of(device, ranks.here))?;
     }
-    let loaded = match early {
-        Some(loaded) => loaded,
-        None => Loaded::read(&base.dir, device, base.precision, settings.form())?,
+    let (mut trainer, kind, before_weights) = match ranks.division() {
+        Some(division) => divided_trainer(&settings, &base.dir, (device, base.precision), division)?,
+        None => {
+            let loaded = match early {
+                Some(loaded) => loaded,
+                None => Loaded::read(&base.dir, device, base.precision, settings.form())?,
+            };
+            let (kind, before) = (loaded.kind, allocated(device).saturating_sub(loaded.bytes));
+            (trainer(job, &settings, &base.dir, loaded, device)?, kind, before)
+        }
     };
-    let (kind, before_weights) = (loaded.kind, allocated(device).saturating_sub(loaded.bytes));
-    let mut trainer = trainer(job, &settings, &base.dir, loaded, device)?;
-    let mut state = State::new(
-        0,
-        &rows.encoded.fingerprint(),
-        &fingerprint(&base.dir, None, kind)?,
-        &settings,
-    );
+    let model = fingerprint(&base.dir, None, kind)?;
+    let mut state = State::new(0, &rows.encoded.fingerprint(), &model, &settings);
     let saved_rows = base.last.as_ref().map(|(_, saved)| saved.dataset.clone());
     let done = match job.resume {
         true => resume(job, base.last, &mut state, &mut trainer, quiet)?,
@@ -136,6 +150,31 @@ pub fn prepare(job: &TrainJob, ranks: Ranks, quiet: bool) -> Result<Run> {
         curve: HeldOutCurve::default(),
         ranks,
     })
+}
+
+/// Sets what a run chooses by the memory that is free. A resumed run keeps its settings: less may
+/// be free now.
+fn fit_settings(
+    job: &TrainJob,
+    base: &Base,
+    examples: (&[Example], OfRanks),
+    settings: &mut Settings,
+    ranks: &Ranks,
+    quiet: bool,
+) -> Result<()> {
+    match &base.last {
+        Some((_, saved)) if base.device.is_cuda() && job.micro_tokens.is_none() => {
+            settings.micro_tokens = saved.settings.micro_tokens;
+        }
+        Some(_) => {}
+        None => {
+            choose_formats(job, &base.dir, examples, settings, ranks, quiet)?;
+            choose_micro_tokens(job, &base.dir, examples, settings)?;
+        }
+    }
+    // Free memory may differ from GPU to GPU.
+    settings.micro_tokens = ranks.least("micro-tokens", settings.micro_tokens)?;
+    Ok(())
 }
 
 /// Fails unless all ranks train the same model on the same rows with the same settings, from the
@@ -188,11 +227,22 @@ impl Base {
         })
     }
 
+    /// Returns the formats that a resumed run goes on with, unless formats were given.
+    fn kept_formats(&self, job: &TrainJob) -> Option<Formats> {
+        let saved = self.last.as_ref().filter(|_| !job.formats_are_given);
+        saved.map(|(_, saved)| Formats {
+            precision: self.precision,
+            ..saved.settings.formats
+        })
+    }
+
     /// Reads the tokenizer, and beside it the weights of a small model. A quantized model is read
     /// once it is known to fit: small models need no quantization.
     fn read_early(&self, job: &TrainJob) -> Result<(Option<Loaded>, Tokenizer)> {
         let early = || match weights_are_small(&self.dir, self.info.family, self.device)? {
-            true if job.formats.quantize.is_none() => {
+            true if self.kept_formats(job).unwrap_or(job.formats).quantize.is_none()
+                && job.ranks.shard.is_none() =>
+            {
                 Loaded::read(&self.dir, self.device, self.precision, Form::Plain).map(Some)
             }
             _ => Ok(None),
@@ -286,17 +336,8 @@ fn resolve_settings(job: &TrainJob, base: &Base, rows: &EncodedRows, quiet: bool
     if rows.eval_is_own {
         settings.eval_fraction = 0.0;
     }
-    if base.device.is_cuda() && job.micro_tokens.is_none() {
-        settings.micro_tokens = match &base.last {
-            // Less may be free now, and a resumed run keeps its settings.
-            Some((_, saved)) => saved.settings.micro_tokens,
-            None => gpu_micro_tokens(
-                model::fields(&base.dir)?,
-                &settings,
-                &rows.encoded.train,
-                base.device,
-            )?,
-        };
+    if let Some(kept) = base.kept_formats(job) {
+        settings.formats = kept;
     }
     if let Some(warning) = warn_of_idle_schedule(&settings.schedule) {
         say(quiet, &format!("warning: {warning}"));
@@ -374,6 +415,31 @@ fn trainer(
     trainer.recompute = settings.formats.recompute;
     trainer.neftune = settings.neftune;
     Ok(trainer)
+}
+
+/// Makes the trainer of a model of which this rank reads its part. Returns it with the type that it
+/// computes in, and the bytes that were allocated before.
+fn divided_trainer(
+    settings: &Settings,
+    dir: &Path,
+    (device, precision): (Device, Precision),
+    division: Division,
+) -> Result<(Trainer, Kind, u64)> {
+    let before = allocated(device);
+    let dtype = dtype_name(settings::kind(precision));
+    let (mut model, kind, weights) = model::load_hollow(dir, device, dtype)?;
+    let exact = exact_weights(dir, model.info().family, kind, Device::Cpu)?;
+    let ends = model.embedding_and_head();
+    let head_name = ends.tied.then_some(ends.head_name);
+    let source = shards::load::Source {
+        weights,
+        exact,
+        dir,
+        head_name,
+    };
+    let mut trainer = Trainer::divided(model, source, division, settings.optimizer(), device)?;
+    trainer.neftune = settings.neftune;
+    Ok((trainer, kind, before))
 }
 
 /// Opens the checkpoint's own weights in fp32, if they are more precise than the model computes.

@@ -3,6 +3,7 @@
 
 mod formats;
 mod micro_batches;
+mod shards;
 mod updates;
 
 use super::trainer::{StepOutcome, Trainer};

@@ -8,6 +8,7 @@ use super::plan::heaviest::Demand;
 use super::prepare::{Run, prepare};
 use super::say;
 use super::settings::Settings;
+use super::shards;
 use super::speed::{self, PeakRate};
 use super::steps::End;
 use super::trainer::StepOutcome;
@@ -22,7 +23,7 @@ use crate::train::out::{OutFolder, RECORD, files, is_run, repeat, save};
 use anyhow::{Context, Result, bail};
 use ewe::atomic_file::scratch::ScratchFolder;
 use ewe::finetune::{LoraSettings, Quantize};
-use ewe::job::train::TrainJob;
+use ewe::job::train::{Shard, TrainJob};
 use ewe::leave::INTERRUPTED;
 use ewe::progress::clock;
 use ewe::ranks::place::Place;
@@ -65,28 +66,50 @@ pub fn run(job: &TrainJob, place: Option<&Place>, quiet: bool) -> Result<u8> {
 fn joined(job: &TrainJob, place: Option<&Place>) -> Result<(TrainJob, Ranks)> {
     let mut job = job.clone();
     let Some(place) = place else {
+        parts(&job, 1)?;
         return Ok((job, Ranks::alone()));
     };
     group::end_with_launcher(place)?;
     job.device = device::of_rank(&job.device, place.local)?;
-    if place.size > 1 && job.formats.update_in_backward {
+    let parts = parts(&job, place.size)?;
+    if place.size > 1 && parts.is_none() && job.formats.update_in_backward {
         bail!(
-            "--update-in-backward updates a block before the gradients of other ranks are there\nhint: --recompute, or one rank"
+            "--update-in-backward updates a block before the gradients of other ranks are there\nhint: --recompute, --shard all, or \
+             one rank"
         );
     }
     if place.rank > 0 {
         job.write_nothing_left_out();
     }
-    let ranks = match place.size {
+    let mut ranks = match place.size {
         1 => Ranks::alone(),
         _ => Ranks::join(place, job.ranks.timeout)?,
     };
+    if let Some(parts) = parts {
+        ranks.divide(parts)?;
+    }
     if place.restarts > 0 && is_run(&job.out) {
         job.resume = true;
     }
     // What rank 0 writes from here on must not be taken for what was there before.
     ranks.meet()?;
     Ok((job, ranks))
+}
+
+/// Returns into how many parts the model is divided, with `size` ranks; none if each has all of it.
+fn parts(job: &TrainJob, size: usize) -> Result<Option<usize>> {
+    let parts = match job.ranks.shard {
+        None => return Ok(None),
+        Some(Shard::All) => size,
+        Some(Shard::Ranks(parts)) => parts,
+    };
+    if !size.is_multiple_of(parts) {
+        bail!(
+            "--shard {parts} cannot divide {} into replicas of {parts}\nhint: a divisor of the number of ranks, or --shard all",
+            counted(size, "rank")
+        );
+    }
+    Ok((parts > 1).then_some(parts))
 }
 
 impl Run {
@@ -203,8 +226,19 @@ impl Run {
                 return Ok(INTERRUPTED);
             }
         };
-        if self.ranks.is_first() {
+        if self.ranks.division().is_some() {
+            self.take_best(quiet)?;
+            shards::saved::write(
+                &mut self.trainer,
+                &self.ranks,
+                &self.base,
+                &self.saved_template,
+                &job.out,
+            )?;
+        } else if self.ranks.is_first() {
             self.save(job, quiet)?;
+        }
+        if self.ranks.is_first() {
             self.conclude(job, quiet, done - self.done, begun.elapsed());
         }
         self.ranks.meet()?;
@@ -241,7 +275,9 @@ impl Run {
 
     /// Warns before the first step if the disk will be full at the first checkpoint.
     fn warn_of_space(&self, job: &TrainJob, quiet: bool) -> Result<()> {
-        let need = files::bytes(&self.trainer.state()) + save::bytes(&self.trainer);
+        // About: parts are equal, but for the gaps between parameters.
+        let parts = self.ranks.division().map_or(1, |of| of.parts as u64);
+        let need = parts * files::bytes(&self.trainer.state()) + save::bytes(&self.trainer);
         let free = ewe::atomic_file::free(&job.out)?;
         if need > free {
             say(
@@ -273,7 +309,7 @@ impl Run {
                 .iter()
                 .map(|(micro_batch, _)| micro_batch.target_n.len())
                 .sum();
-            let refuses = |nll: f64, norm: Option<f64>| guard.refuses(nll, norm);
+            let refuses = |nll: f64, norm: Option<f64>| guard.refuses(targets, nll, norm);
             return self
                 .trainer
                 .update_in_backward_pass(&micro_batches, targets, rate, clip, &refuses);
@@ -285,7 +321,7 @@ impl Run {
         let nll = self.trainer.forward_backward(micro_batch, targets, true, 0);
         let update = self
             .trainer
-            .update(rate, clip, &|norm| guard.refuses(nll, Some(norm)));
+            .update(rate, clip, &|norm| guard.refuses(targets, nll, Some(norm)));
         (nll, update)
     }
 
@@ -373,7 +409,7 @@ impl Run {
         };
         let tokens: usize = self.encoded.train.iter().map(|example| example.ids.len()).sum();
         format!(
-            "{}: training {method} ({:.1}M numbers) on {} of {}, {} held out; {} on {}{:?}, \
+            "{}: training {method} ({:.1}M numbers) on {}, {} each on average, {} held out; {} on {}{}, \
              whose matrix products reach {:.0} GFLOP/s",
             job.model.display(),
             count as f64 / 1e6,
@@ -383,9 +419,16 @@ impl Run {
             counted(total, "step"),
             match self.ranks.size {
                 1 => String::new(),
-                size => format!("{}, this one on ", counted(size, "rank")),
+                size => match self.ranks.division() {
+                    None => format!("{}, this one on ", counted(size, "rank")),
+                    Some(of) => format!(
+                        "{}, {} of them for each replica, this one on ",
+                        counted(size, "rank"),
+                        of.parts
+                    ),
+                },
             },
-            self.device,
+            device::name(self.device),
             ceiling / 1e9
         )
     }
@@ -411,6 +454,9 @@ impl Run {
         });
         let next = next_commands(job, self.settings.method, self.source.rows.eval.is_some());
         lines.iter().for_each(|line| say(quiet, line));
+        if let Some(curve) = conclusion::draw_losses(&job.out) {
+            say(quiet, &format!("losses: {}", curve.display()));
+        }
         next.say(quiet);
     }
 }

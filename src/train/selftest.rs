@@ -163,8 +163,10 @@ impl SelftestReport {
             text += &format!("{name}: {value}\n");
         }
         text += &format!(
-            "matrix products on {:?}: {:.0} GFLOP/s fp32, {:.0} GFLOP/s bf16\n",
-            self.device, self.rates[0], self.rates[1]
+            "matrix products on {}: {:.0} GFLOP/s fp32, {:.0} GFLOP/s bf16\n",
+            model::device::name(self.device),
+            self.rates[0],
+            self.rates[1]
         );
         text += &format!(
             "training every weight of a GPT-J of {:.0}M numbers in {}: {:.0} tokens/s, {:.0} % of the matmul rate\n",

@@ -11,6 +11,7 @@ use ewe::finetune::{
 };
 use ewe::job::train::TrainJob;
 use ewe::prompt::template::{Template, TemplateChoice};
+use ewe::reasoning::ReasoningChoice;
 use ewe::text::counted;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -31,6 +32,9 @@ pub struct Settings {
     /// Which answers of a conversation are targets.
     #[serde(default)]
     pub loss: AnswerLoss,
+    /// What becomes of the reasoning of answers.
+    #[serde(default)]
+    pub reasoning: ReasoningChoice,
     /// Most tokens of an example.
     pub max_length: usize,
     /// Share of the tasks that is held out.
@@ -168,6 +172,7 @@ impl Settings {
             template,
             template_text: None,
             loss: job.loss,
+            reasoning: job.reasoning,
             max_length,
             eval_fraction: job.eval_fraction.unwrap_or(EVAL_FRACTION),
             batch_size: sampler.batch_size,

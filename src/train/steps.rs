@@ -1,33 +1,33 @@
 //! The steps of a run: training, evaluation, metrics and checkpoints.
 
-use super::conclusion::HeldOutCurve;
 use super::fit::free;
 use super::guard::Guard;
 use super::interrupt::Interrupt;
 use super::prepare::Run;
-use super::speed::{FlopCounter, GpuFigures, PeakRate, wait_for};
+use super::shards::step::StepPlan;
+use super::speed::{FlopCounter, PeakRate, wait_for};
+use super::step_log::{StepLog, Written};
 use super::trainer::StepOutcome;
 use crate::shim::memory;
 use crate::train::data::dataset::Example;
 use crate::train::data::deal;
 use crate::train::data::micro_batch::{self, MicroBatch};
 use crate::train::out::checkpoint::{Best, State};
-use crate::train::out::events::EventFile;
 use crate::train::out::files;
-use crate::train::out::metrics::{MetricsFile, StepMetrics};
-use crate::train::out::save_interval::SaveInterval;
+use crate::train::out::metrics::StepMetrics;
 use crate::train::out::snapshot::Snapshot;
-use crate::train::out::writer::{CheckpointWriter, writes_behind};
+use crate::train::out::writer::writes_behind;
 use anyhow::{Result, bail};
 use ewe::finetune::Method;
 use ewe::job::train::TrainJob;
-use ewe::progress::ProgressMeter;
 use ewe::text::format_size;
 use std::time::Instant;
 use tch::Device;
 
 /// Skipped steps in a row that end a run.
 const MOST_SKIPPED: u32 = 3;
+/// Micro-batches of a rank that are evaluated while a block is whole.
+const AT_ONCE: usize = 4;
 
 /// How the steps ended.
 #[derive(Debug, PartialEq, Eq)]
@@ -38,92 +38,11 @@ pub enum End {
     Stopped(u64),
 }
 
-/// What a run knows of its steps.
-struct StepLog {
-    /// None except on the first of several ranks.
-    written: Option<Written>,
-    progress: ProgressMeter,
-    curve: HeldOutCurve,
-    guard: Guard,
-    skipped_in_a_row: u32,
-    surplus: memory::Surplus,
-    gpu: Option<GpuFigures>,
-}
-
-/// What a run writes while it proceeds: metrics, and checkpoints when they are due.
-struct Written {
-    metrics: MetricsFile,
-    events: EventFile,
-    writer: CheckpointWriter,
-    interval: SaveInterval,
-    /// When the first step of this process began.
-    begun: Instant,
-}
-
-impl Written {
-    fn begin(run: &Run, job: &TrainJob, metrics: MetricsFile, quiet: bool) -> Result<Written> {
-        let settings = &run.settings;
-        let epoch = settings.sampler().steps_per_epoch(run.encoded.train.len());
-        Ok(Written {
-            metrics,
-            events: EventFile::begin(&job.out, run.done)?,
-            writer: CheckpointWriter::new(run.checkpoints.clone(), run.snapshot(quiet)),
-            interval: SaveInterval::resolve(
-                job.save_every,
-                settings.method,
-                settings.schedule.total,
-                epoch,
-                run.device.is_cuda(),
-            ),
-            begun: Instant::now(),
-        })
-    }
-
-    fn append(&mut self, line: &StepMetrics) -> Result<()> {
-        self.metrics.append(line)?;
-        self.events.append(line)?;
-        self.writer.check()
-    }
-
-    fn is_save_due(&self, done: u64) -> bool {
-        self.interval.is_due(done, self.begun.elapsed())
-    }
-
-    fn finish(&mut self) -> Result<()> {
-        self.metrics.sync()?;
-        self.writer.wait()
-    }
-}
-
-impl StepLog {
-    fn begin(run: &Run, job: &TrainJob, quiet: bool) -> Result<StepLog> {
-        let (settings, total) = (&run.settings, run.settings.schedule.total);
-        let (written, past) = match run.ranks.is_first() {
-            true => {
-                let (metrics, past) = MetricsFile::open(&job.out, run.done)?;
-                (Some(Written::begin(run, job, metrics, quiet)?), past)
-            }
-            false => (None, MetricsFile::past(&job.out, run.done)),
-        };
-        Ok(StepLog {
-            written,
-            curve: match run.has_same_rows {
-                true => HeldOutCurve::of(&past),
-                false => HeldOutCurve::default(),
-            },
-            guard: Guard::new(settings.guard, &past),
-            skipped_in_a_row: past.iter().rev().take_while(|of| of.skipped.is_some()).count() as u32,
-            progress: ProgressMeter::new("train", "step", run.done, total, quiet),
-            surplus: memory::Surplus::watch(),
-            gpu: GpuFigures::of(run.device),
-        })
-    }
-}
-
 impl Run {
     /// Runs the steps that are left. `peak` is the rate of the device's products.
     pub fn steps(&mut self, job: &TrainJob, quiet: bool, mut peak: PeakRate) -> Result<End> {
-        let interrupt = Interrupt::listen()?;
+        let kept = "a checkpoint is saved, from which --resume goes on";
+        let interrupt = Interrupt::listen(self.ranks.is_first().then_some(kept))?;
         let total = self.settings.schedule.total;
         let flops = FlopCounter::of(self.trainer.model.as_mut(), self.settings.method == Method::Full);
         let mut log = StepLog::begin(self, job, quiet)?;
@@ -135,8 +54,8 @@ impl Run {
         for step in self.done..total {
             let Some(mut line) = self.measured_step(step, (&flops, &mut peak), &mut log, &interrupt)? else {
                 log.progress.finish();
+                self.checkpoint(step, log.written.as_mut())?;
                 if let Some(written) = &mut log.written {
-                    self.checkpoint(step, written)?;
                     self.ranks.alone_with(|| written.writer.wait())?;
                 }
                 return Ok(End::Stopped(step));
@@ -154,10 +73,9 @@ impl Run {
                 return Err(self.refused(step, log.written.as_mut()));
             }
             let is_kept = self.checkpoints.keep(done);
-            if let Some(written) = &mut log.written
-                && (is_best || is_kept || (done < total && written.is_save_due(done)))
-            {
-                self.checkpoint(done, written)?;
+            let is_due = |written: &Written| done < total && written.is_save_due(done);
+            if is_best || is_kept || self.any_says(log.written.as_ref().is_some_and(is_due))? {
+                self.checkpoint(done, log.written.as_mut())?;
             }
             if self.settings.early_stop > 0 && self.state.evaluations_since >= self.settings.early_stop {
                 let best = self.state.best.as_ref().map_or(0, |best| best.step);
@@ -214,6 +132,9 @@ impl Run {
             gpu.fill(&mut line, peak);
         }
         line.resident = log.surplus.give_back();
+        if let Some(rank) = &mut log.rank {
+            rank.step(&line, begun.elapsed().as_secs_f64())?;
+        }
         self.note(&mut line, loss, update, &members, log)?;
         Ok(Some(line))
     }
@@ -239,7 +160,10 @@ impl Run {
         if self.settings.neftune.is_some() {
             self.trainer.step_lengths = micro_batch::longest(&self.encoded.train, members);
         }
-        let refuses = |nll: f64, norm: Option<f64>| guard.refuses(nll / targets as f64, norm);
+        let refuses = |nll: f64, norm: Option<f64>| guard.refuses(targets, nll / targets as f64, norm);
+        if self.ranks.division().is_some() {
+            return self.divided_step(step, (targets, &seeded), &refuses, interrupt);
+        }
         if self.settings.formats.update_in_backward {
             // Such a step cannot be stopped halfway.
             if interrupt.asked() {
@@ -270,6 +194,29 @@ impl Run {
         // Reading the norms waited for the backward pass, so what a GPU has left to do is the
         // update. One wait a step costs the time in which the host packs and launches the next one,
         // about a millisecond.
+        self.trainer.update_time += wait_for(self.device);
+        Ok(Some((nll / targets as f64, update)))
+    }
+
+    /// As [`Run::step`], if ranks divide the parameters: it cannot be stopped halfway.
+    fn divided_step(
+        &mut self,
+        step: u64,
+        (targets, micro_batches): (usize, &[(&MicroBatch, i64)]),
+        refuses: &dyn Fn(f64, Option<f64>) -> Option<String>,
+        interrupt: &Interrupt,
+    ) -> Result<Option<(f64, StepOutcome)>> {
+        if self.any_says(interrupt.asked())? {
+            return Ok(None);
+        }
+        let plan = StepPlan {
+            targets,
+            rate: self.settings.schedule.rate(step),
+            clip: self.settings.clip,
+            in_backward: self.settings.formats.update_in_backward,
+            refuses,
+        };
+        let (nll, update) = self.trainer.divided_step(&self.ranks, micro_batches, &plan)?;
         self.trainer.update_time += wait_for(self.device);
         Ok(Some((nll / targets as f64, update)))
     }
@@ -317,7 +264,7 @@ impl Run {
         match update {
             StepOutcome::Updated(norm) => {
                 line.grad_norm = Some(norm);
-                log.guard.accept(loss, norm);
+                log.guard.accept(line.target_tokens, loss, norm);
                 log.skipped_in_a_row = 0;
             }
             StepOutcome::Partial => bail!(
@@ -378,6 +325,9 @@ impl Run {
             return Ok(None);
         }
         let (rank, ranks) = (self.ranks.rank, self.ranks.size);
+        if self.ranks.division().is_some() {
+            return Ok(Some(self.evaluate_divided(&micro_batches)? / targets as f64));
+        }
         let own = |number: usize| number % ranks == rank;
         let each = micro_batches.iter().enumerate().map(|(number, micro_batch)| {
             if own(number) {
@@ -391,22 +341,58 @@ impl Run {
         Ok(Some(nll / targets as f64))
     }
 
-    fn checkpoint(&self, done: u64, written: &mut Written) -> Result<()> {
-        written.metrics.sync()?;
+    /// Returns the negative log-likelihood of all `micro_batches`, of which each rank computes
+    /// some, a few in each round: all ranks gather as often.
+    fn evaluate_divided(&mut self, micro_batches: &[MicroBatch]) -> Result<f64> {
+        let (rank, ranks) = (self.ranks.rank, self.ranks.size);
+        let mut each = vec![0.0; micro_batches.len()];
+        for (round, some) in micro_batches.chunks(AT_ONCE * ranks).enumerate() {
+            let own: Vec<usize> = (rank..some.len()).step_by(ranks).collect();
+            let list: Vec<&MicroBatch> = own.iter().map(|&at| &some[at]).collect();
+            let nll = self.trainer.evaluate_divided(&self.ranks, &list)?;
+            for (at, nll) in own.into_iter().zip(nll) {
+                each[round * AT_ONCE * ranks + at] = nll;
+            }
+        }
+        Ok(self.ranks.sums(&each)?.into_iter().sum())
+    }
+
+    /// Returns whether any rank says so, if all have a part in what follows; otherwise whether this
+    /// one does.
+    fn any_says(&self, so: bool) -> Result<bool> {
+        match self.ranks.division() {
+            None => Ok(so),
+            Some(_) => Ok(self.ranks.sums(&[f64::from(u8::from(so))])?[0] > 0.0),
+        }
+    }
+
+    /// Saves a checkpoint: the first rank, or all together if they divide the state.
+    fn checkpoint(&self, done: u64, written: Option<&mut Written>) -> Result<()> {
         let state = State {
             step: done,
             ..self.state.clone()
         };
-        self.ranks
-            .alone_with(|| written.writer.save(state, &self.trainer.state()))?;
+        if let Some(written) = &written {
+            written.metrics.sync()?;
+        }
+        if self.ranks.division().is_some() {
+            let own = self.trainer.own_state();
+            let shapes = || self.trainer.state_shapes();
+            self.checkpoints.save_divided(&self.ranks, &state, &own, shapes)?;
+        }
+        let Some(written) = written else { return Ok(()) };
+        if self.ranks.division().is_none() {
+            self.ranks
+                .alone_with(|| written.writer.save(state, &self.trainer.state()))?;
+        }
         written.interval.saved(written.begun.elapsed());
         Ok(())
     }
 
     /// Returns an empty snapshot if checkpoints are to be written while training goes on. Says so
     /// if the host of a GPU has no memory for that.
-    fn snapshot(&self, quiet: bool) -> Option<Snapshot> {
-        if !self.device.is_cuda() {
+    pub(super) fn snapshot(&self, quiet: bool) -> Option<Snapshot> {
+        if !self.device.is_cuda() || self.ranks.division().is_some() {
             return None;
         }
         let state = self.trainer.state();

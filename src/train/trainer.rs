@@ -10,20 +10,23 @@
 //! Shapes: `t` tokens of a micro-batch, `w` of them before a target, `n` targets, `d` hidden, `v`
 //! vocabulary.
 
-use super::inputs::Inputs;
+use super::backward::{as_leaf, find_head, seed_backward};
+use super::inputs::{Inputs, Rounding};
 use super::loss::{self, Head, LossGradients, Losses};
 use super::neftune;
 use crate::model::CausalLm;
 use crate::model::layers::attention::ForwardPass;
 use crate::model::layers::lora::with_rows;
+use crate::shim::recorded::Training;
 use crate::train::data::micro_batch::MicroBatch;
 use crate::train::optim::lora;
 use crate::train::optim::optimizer::{self, Optimizer, OptimizerConfig};
 use crate::train::optim::parameter::Parameter;
+use crate::train::shards::units::Shards;
 use ewe::finetune::LoraSettings;
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
-use tch::{Device, Kind, Tensor};
+use tch::{Device, Tensor};
 
 /// A model, its trained parameters, and the optimizer.
 pub struct Trainer {
@@ -39,15 +42,20 @@ pub struct Trainer {
     pub update_time: Duration,
     /// Whether a block's activations are dropped and computed again in the backward pass.
     pub recompute: bool,
+    /// Sizes that micro-batches are filled up to.
+    pub rounding: Option<Rounding>,
     /// Strength of the noise on embeddings; none for no noise. See [`neftune`].
     pub neftune: Option<f64>,
     /// The longest sequence of the step through each [key](MicroBatch::keys), beyond those of its
     /// own micro-batch.
     pub step_lengths: HashMap<i64, i64>,
-    head: Head,
+    pub(super) head: Head,
     /// Indices in `trained` of the head's weight and bias.
-    trained_head: [Option<usize>; 2],
-    device: Device,
+    pub(super) trained_head: [Option<usize>; 2],
+    pub(super) device: Device,
+    /// The parts of parameters that this rank has, if several divide them.
+    pub shards: Option<Shards>,
+    _training: Training,
 }
 
 /// Result of a step.
@@ -94,17 +102,6 @@ impl BackwardUpdates<'_> {
     }
 }
 
-/// Runs the backward pass from `y` with this gradient: the derivative of `Σ y · gradient` by `y` is
-/// `gradient` exactly, and `tch` has no backward that starts from a gradient.
-fn seed_backward(y: &Tensor, gradient: &Tensor) {
-    (y * gradient).sum(Kind::Float).backward();
-}
-
-/// Detaches `x` and makes it a leaf that receives a gradient.
-fn as_leaf(x: Tensor) -> Tensor {
-    x.detach().set_requires_grad(true)
-}
-
 impl Trainer {
     /// Trains every weight. `exact` returns fp32 values by name if the checkpoint is more precise
     /// than the model computes.
@@ -149,13 +146,19 @@ impl Trainer {
         config: OptimizerConfig,
         device: Device,
     ) -> Trainer {
+        let trained_head = find_head(model.as_ref(), trained.iter().map(|of| &of.leaf));
+        Trainer::made(model, trained, (trained_head, lora), config, device)
+    }
+
+    /// Makes a trainer of a model with a head that is known among the parameters.
+    pub(super) fn made(
+        model: Box<dyn CausalLm>,
+        trained: Vec<Parameter>,
+        (trained_head, lora): ([Option<usize>; 2], Option<LoraSettings>),
+        config: OptimizerConfig,
+        device: Device,
+    ) -> Trainer {
         let (weight_vd, bias_v) = model.head();
-        let find = |tensor: &Tensor| {
-            trained
-                .iter()
-                .position(|of| of.leaf.data_ptr() == tensor.data_ptr())
-        };
-        let trained_head = [find(&weight_vd), bias_v.as_ref().and_then(find)];
         let optimizer = Optimizer::new(config, &trained);
         let form = model.logit_form();
         Trainer {
@@ -165,6 +168,7 @@ impl Trainer {
             lora,
             update_time: Duration::ZERO,
             recompute: false,
+            rounding: Rounding::of(weight_vd.kind(), device),
             neftune: None,
             step_lengths: HashMap::new(),
             head: Head {
@@ -174,6 +178,8 @@ impl Trainer {
             },
             trained_head,
             device,
+            shards: None,
+            _training: Training::hold(),
         }
     }
 
@@ -360,7 +366,7 @@ impl Trainer {
         }
     }
 
-    fn loss(&self, hidden_nd: &Tensor, inputs: &Inputs, step_targets: usize) -> Losses {
+    pub(super) fn loss(&self, hidden_nd: &Tensor, inputs: &Inputs, step_targets: usize) -> Losses {
         let want = if self.trained_head[0].is_some() {
             LossGradients::All
         } else {
@@ -370,7 +376,7 @@ impl Trainer {
         loss::cross_entropy(hidden_nd, &inputs.target_n, &self.head, scale, want)
     }
 
-    fn add_head(&mut self, losses: Losses) {
+    pub(super) fn add_head(&mut self, losses: Losses) {
         for (index, gradient) in self.trained_head.iter().zip([losses.weight_vd, losses.bias_v]) {
             if let (Some(index), Some(gradient)) = (index, gradient) {
                 self.trained[*index].add_by_hand(gradient);
@@ -378,12 +384,12 @@ impl Trainer {
         }
     }
 
-    fn micro_batch_done(&mut self, last: bool) {
+    pub(super) fn micro_batch_done(&mut self, last: bool) {
         self.trained.iter_mut().for_each(|of| of.micro_batch_done(last));
     }
 
     /// Embeds the tokens of a micro-batch, with noise if there is any.
-    fn embed(&self, inputs: &Inputs, micro_batch: &MicroBatch, dropout_seed: i64) -> Tensor {
+    pub(super) fn embed(&self, inputs: &Inputs, micro_batch: &MicroBatch, dropout_seed: i64) -> Tensor {
         let x_1td = self.model.embed(&inputs.token_1t);
         match self.neftune {
             Some(alpha) => {
@@ -403,13 +409,16 @@ impl Trainer {
         self.lora.as_ref().is_some_and(|lora| lora.dropout > 0.0)
     }
 
-    fn inputs(&self, micro_batch: &MicroBatch) -> Inputs {
-        Inputs::of(micro_batch, self.device, self.has_dropout())
+    pub(super) fn inputs(&self, micro_batch: &MicroBatch) -> Inputs {
+        // Noise and dropout are drawn for the rows that there are.
+        let draws = self.neftune.is_some() || self.has_dropout();
+        let rounding = self.rounding.filter(|_| !draws);
+        Inputs::of(micro_batch, self.device, self.has_dropout(), rounding)
     }
 
     /// Runs block `layer`. Its dropout is a function of `dropout_seed`, its number and what each
     /// token follows, so that a second computation is the same, and so is one of another cut.
-    fn block(
+    pub(super) fn block(
         &self,
         layer: usize,
         x_1td: &Tensor,
@@ -428,7 +437,7 @@ impl Trainer {
     }
 
     /// Turns the output of the last block into `hidden_nd`.
-    fn finish(&self, x_1wd: &Tensor, inputs: &Inputs) -> Tensor {
+    pub(super) fn finish(&self, x_1wd: &Tensor, inputs: &Inputs) -> Tensor {
         inputs.at_targets(&self.model.finish(x_1wd))
     }
 

@@ -102,6 +102,30 @@ pub fn import_numbered(dir: &Dir, from: usize, count: usize) {
     import(dir, &rows);
 }
 
+/// Starts a driver. Returns it with its port; none if it ended without one.
+fn start_driver() -> Option<(Child, u16)> {
+    let mut driver = Command::new("chromedriver")
+        .arg("--port=0")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("chromedriver starts; `make test-browser` installs it");
+    let mut lines = BufReader::new(driver.stdout.take().unwrap()).lines();
+    // It first prints the port that it was given, 0.
+    let port: Option<u16> = lines.find_map(|line| {
+        let line = line.unwrap();
+        let port = line.split("on port ").nth(1)?.trim_end_matches('.').parse().ok();
+        port.filter(|&port| port != 0)
+    });
+    let Some(port) = port else {
+        driver.wait().unwrap();
+        return None;
+    };
+    // The rest of its output must be read.
+    std::thread::spawn(move || lines.for_each(drop));
+    Some((driver, port))
+}
+
 /// A Chromium with a profile of its own.
 pub struct Browser {
     /// Tests wait for each step; only this struct is asynchronous.
@@ -116,23 +140,10 @@ pub struct Browser {
 impl Browser {
     pub fn open(url: &str) -> Browser {
         let profile = tempfile::tempdir().unwrap();
-        let mut driver = Command::new("chromedriver")
-            .arg("--port=0")
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("chromedriver starts; `make test-browser` installs it");
-        let mut lines = BufReader::new(driver.stdout.take().unwrap()).lines();
-        // It first prints the port that it was given, 0.
-        let port: u16 = lines
-            .find_map(|line| {
-                let line = line.unwrap();
-                let port = line.split("on port ").nth(1)?.trim_end_matches('.').parse().ok();
-                port.filter(|&port| port != 0)
-            })
+        // It asks for a port, and gives up if another process has that of the other address family.
+        let (driver, port) = (0..5)
+            .find_map(|_| start_driver())
             .expect("chromedriver says its port");
-        // The rest of its output must be read.
-        std::thread::spawn(move || lines.for_each(drop));
         let mut arguments: Vec<String> = [
             "--headless",
             "--no-sandbox",

@@ -141,7 +141,7 @@ fn a_review_of_a_task_changed_meanwhile_is_refused() {
     ewe(&dir, &["accept", "--db", "d.db", "217"]).success();
     browser.press("a");
     browser.at(218);
-    browser.says("Somebody else has accepted task 217 already.");
+    browser.says("ann has accepted task 217 already.");
     browser.close();
 }
 

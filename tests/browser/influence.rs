@@ -129,6 +129,8 @@ fn split_and_condition_are_filters_that_the_address_keeps() {
         );
         browser.wait("!document.getElementById('more-fields').hidden");
         browser.press(&format!("{ESCAPE}c"));
+        counts(&browser, "0 tasks");
+        browser.press("c");
         counts(&browser, "215 tasks");
         assert_eq!(
             browser.js("return document.getElementById('where-wrong').textContent"),

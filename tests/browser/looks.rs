@@ -69,6 +69,8 @@ fn the_filters_fit_whatever_runs_are_called() {
             .js("const runs = document.querySelector('[name=run_id]'); runs.value = runs.options[1].value");
         browser.press("f");
         browser.wait("!document.getElementById('more-fields').hidden");
+        // The dataset has none.
+        browser.wait("!document.getElementById('field-filters').checkVisibility()");
         browser.js("const where = document.getElementById('where'); where.value = 'influenc < 0'; where.dispatchEvent(new Event('input', { bubbles: true }))");
         browser.wait("document.getElementById('where-wrong').textContent !== ''");
         for (width, height) in [(1600, 1000), (1000, 800), (400, 900), (320, 700)] {
@@ -160,7 +162,7 @@ fn a_screen_reader_finds_names_and_a_reading_order() {
         // the task.
         browser.press("/");
         let mut order = Vec::new();
-        for _ in 0..19 {
+        for _ in 0..21 {
             order.push(browser.js("const e = document.activeElement; return e.id || e.name || e.textContent.trim().split(' ')[0]"));
             browser.press(&TAB.to_string());
         }
@@ -186,6 +188,8 @@ fn a_screen_reader_finds_names_and_a_reading_order() {
                 "Rendered",
                 "Copy",
                 "Copy",
+                "Add",
+                "Comment",
                 "Where"
             ]
         );

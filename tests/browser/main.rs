@@ -10,6 +10,7 @@ mod candidates;
 mod charts;
 mod compare;
 mod conflict;
+mod conversation;
 mod hostile;
 mod influence;
 mod keys;
@@ -18,6 +19,8 @@ mod looks;
 mod progress;
 mod reading;
 mod selection;
+mod states;
+mod teams;
 
 // The dataset, the endpoint and the command line of the other tests.
 #[allow(dead_code)]

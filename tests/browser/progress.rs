@@ -84,7 +84,7 @@ fn the_end_offers_export_and_training() {
         let end = browser.text("#end");
         assert!(
             end.contains("5 accepted, 3 rejected.")
-                && end.contains("ewe train --db d.db --review accepted --model MODEL --out DIRECTORY"),
+                && end.contains("ewe train --db d.db --review accepted --model DIR --out tuned"),
             "{end}"
         );
         for (width, height) in [(1600, 1000), (1000, 800), (400, 900)] {
@@ -134,6 +134,9 @@ fn an_empty_queue_says_how_to_clear_the_filter() {
         browser.wait(&format!("{button} === 'Clear the filter Esc c'"));
         browser.press(&ESCAPE.to_string());
         browser.wait(&format!("{button} === 'Clear the filter c'"));
+        // First to what is pending; where that is shown already, to everything.
+        browser.press("c");
+        browser.wait("document.getElementById('count').textContent === '8 tasks'");
         browser.press("c");
         browser.wait("document.getElementById('count').textContent === '223 tasks'");
         browser.press("/");
@@ -141,7 +144,20 @@ fn an_empty_queue_says_how_to_clear_the_filter() {
         browser.press("zebra");
         browser.wait(end);
         browser.js("document.querySelector('#end button').click()");
-        browser.wait("document.getElementById('count').textContent === '223 tasks'");
+        browser.wait("document.getElementById('count').textContent === '8 tasks'");
+        // What is chosen under More filters stays in sight, with a button that takes it away.
+        browser.js(
+            "const least = document.querySelector('[name=min_length]'); least.value = '1'; \
+             least.dispatchEvent(new Event('input', { bubbles: true }))",
+        );
+        let chips = "[...document.querySelectorAll('#chips button')].map((of) => of.innerText.trim()).join()";
+        browser.wait(&format!("{chips} === 'characters at least 1 ×'"));
+        browser.wait("document.getElementById('clear-button').checkVisibility()");
+        browser.js("document.querySelector('#chips button').click()");
+        browser.wait(&format!(
+            "{chips} === '' && !document.getElementById('clear-button').checkVisibility()"
+        ));
+        browser.wait("document.getElementById('count').textContent === '8 tasks'");
         browser.close();
     });
 }
@@ -181,6 +197,12 @@ fn a_message_offers_to_undo() {
             "(() => { const b = document.querySelector('#status button').getBoundingClientRect(); \
              return document.elementFromPoint(b.x + b.width / 2, b.y + b.height / 2)?.closest('#status button') && b.height >= 24; })()",
         );
+        // It covers none of those that decide.
+        let covered = "[...document.querySelectorAll('#task > .actions button')].filter((of) => { \
+             const b = of.getBoundingClientRect(); \
+             return !of.contains(document.elementFromPoint(b.x + b.width / 2, b.y + b.height / 2)); }) \
+             .map((of) => of.textContent)";
+        assert_eq!(browser.js(&format!("return {covered}")), json!([]));
         browser.close();
     });
 }

@@ -71,7 +71,7 @@ fn a_filter_is_saved_under_a_name() {
         browser.press(&format!("ones <b>{ENTER}"));
         browser.says("Saved: ones <b>.");
         browser.press(&format!("{ESCAPE}{ESCAPE}c"));
-        browser.wait("document.getElementById('count').textContent === '227 tasks'");
+        browser.wait("document.getElementById('count').textContent === '12 tasks'");
         browser.reload();
         browser.press("f");
         browser.wait("document.querySelector('#saved-list a')");

@@ -117,9 +117,35 @@ fn batch_files_give_the_same_export_as_an_endpoint() {
 }
 
 #[test]
+fn a_file_asks_for_what_is_missing_and_says_what_that_costs() {
+    let dir = Dir::with_dataset();
+    let priced = ["--price-in", "2", "--price-out", "4", "--json"];
+    for (target, written) in [("8", 4), ("20", 5), ("400", 100)] {
+        let said = json(ewe(&dir, &arguments(target, &priced)));
+        assert_eq!(
+            (requests(&dir).len(), &said["batch"]["written"]),
+            (written, &written.into())
+        );
+        let number = |name: &str| said["batch"][name].as_f64().unwrap();
+        let bytes: usize = requests(&dir)
+            .iter()
+            .map(|line| line["body"]["prompt"].as_str().unwrap().len())
+            .sum();
+        assert_eq!(number("about_prompt_tokens"), (bytes / 4) as f64);
+        let cost = (2.0 * number("about_prompt_tokens") + 4.0 * number("most_answer_tokens")) / 1e6;
+        assert!((number("most_cost") - cost).abs() < 1e-9, "{said}");
+    }
+    let said = ewe(&dir, &arguments("8", &priced[..4])).success().stdout();
+    assert!(
+        said.contains("to be paid for: about ") && said.contains(" by --price-in and --price-out"),
+        "{said}"
+    );
+}
+
+#[test]
 fn one_file_holds_every_request_that_is_ready() {
     let dir = Dir::with_dataset();
-    let out = ewe(&dir, &arguments("1000", &[])).success();
+    let out = ewe(&dir, &arguments("5000", &[])).success();
     // Without `--window`, a file covers 512 rounds.
     assert_eq!(requests(&dir).len(), 512);
     assert!(
@@ -129,7 +155,7 @@ fn one_file_holds_every_request_that_is_ready() {
     );
     answer_all(&dir, "in.jsonl");
     let results = ["--batch-results", "in.jsonl", "--json"];
-    let said = json(ewe(&dir, &arguments("1000", &results)));
+    let said = json(ewe(&dir, &arguments("5000", &results)));
     assert_eq!(
         (&said["ending"], &said["accepted"]),
         (&"waiting".into(), &0.into())
@@ -150,10 +176,10 @@ fn one_file_holds_every_request_that_is_ready() {
 #[test]
 fn max_requests_limits_a_file_to_the_earliest_rounds() {
     let dir = Dir::with_dataset();
-    ewe(&dir, &arguments("50", &["--window", "20"])).success();
+    ewe(&dir, &arguments("90", &["--window", "20"])).success();
     let whole = dir.read("out.jsonl");
     assert_eq!(whole.lines().count(), 20);
-    let out = ewe(&dir, &arguments("50", &["--window", "20", "--max-requests", "7"])).success();
+    let out = ewe(&dir, &arguments("90", &["--window", "20", "--max-requests", "7"])).success();
     let said = "7 requests wait in out.jsonl (13 more are beyond --max-requests)";
     assert!(out.stdout().contains(said), "{}", out.stdout());
     let first: Vec<&str> = whole.lines().take(7).collect();

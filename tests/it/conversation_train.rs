@@ -116,3 +116,76 @@ fn finished_prompts_have_no_later_turns() {
         &["there is nothing to train on"],
     );
 }
+
+/// What the template makes of reasoning is learned with the answer, unless it is dropped: then the
+/// row is as one without reasoning.
+#[test]
+fn reasoning_is_learned_as_the_template_writes_it_or_dropped() {
+    let dir = Dir::new();
+    let base = model("qwen");
+    let template = golden("chat/thinking.jinja");
+    let row = |field: Value| {
+        let mut answer = json!({"role": "assistant", "content": "1"});
+        if !field.is_null() {
+            answer["reasoning_content"] = field;
+        }
+        json!({"messages": [{"role": "user", "content": "a"}, answer]})
+    };
+    write_lines(&dir.path("thinks.jsonl"), &[row(json!("the 1 is the 1"))]);
+    write_lines(&dir.path("plain.jsonl"), &[row(Value::Null)]);
+    write_lines(
+        &dir.path("marked.jsonl"),
+        &[json!({"messages": [
+            {"role": "user", "content": "a"}, {"role": "assistant", "content": "<think>\nthe 1 is the 1\n</think>\n\n1"}]})],
+    );
+    dir.write(
+        "seed.jsonl",
+        format!("{}\n", json!({"instruction": "x", "output": "y"})),
+    );
+    shell::ewe(&dir, &["init", "--db", "d.db", "--seeds", "seed.jsonl"]).success();
+    shell::ewe(&dir, &["import", "--db", "d.db", "thinks.jsonl"]).success();
+    let count = |source: [&str; 2], more: &[&str]| {
+        let out = dir.path("out");
+        let mut command = crate::templates::ewe(&["train", "--model", text(base.path())]);
+        command
+            .current_dir(dir.path("."))
+            .args(source)
+            .args(["--out", "out", "--steps", "1", "--eval-fraction", "0"])
+            .args(["--template", text(&template)])
+            .args(more)
+            .assert()
+            .success();
+        let counted = metrics(&out)[0]["target_tokens"].as_u64();
+        fs::remove_dir_all(out).unwrap();
+        counted
+    };
+    let plain = count(["--data", "plain.jsonl"], &[]);
+    let kept = count(["--data", "thinks.jsonl"], &[]);
+    assert!(kept > plain, "{kept:?} {plain:?}");
+    assert_eq!(count(["--data", "thinks.jsonl"], &["--reasoning", "keep"]), kept);
+    assert_eq!(count(["--data", "marked.jsonl"], &[]), kept);
+    for file in ["thinks.jsonl", "marked.jsonl"] {
+        assert_eq!(count(["--data", file], &["--reasoning", "drop"]), plain, "{file}");
+    }
+    let imported = ["--where", "origin = 'import'"];
+    assert_eq!(count(["--db", "d.db"], &imported), kept);
+    let dropped = [&imported[..], &["--reasoning", "drop"]].concat();
+    assert_eq!(count(["--db", "d.db"], &dropped), plain);
+    // `ewe score` sees what training sees.
+    let scored = |source: [&str; 2]| {
+        let mut command = crate::templates::ewe(&["score", "--chat", "--model", text(base.path())]);
+        command
+            .current_dir(dir.path("."))
+            .args(source)
+            .args(["--out", "scores.jsonl", "--template", text(&template)])
+            .assert()
+            .success();
+        let line = dir.read("scores.jsonl");
+        let line = line.lines().last().unwrap();
+        serde_json::from_str::<Value>(line).unwrap()["tokens"].as_u64()
+    };
+    for (file, tokens) in [("plain", plain), ("thinks", kept), ("marked", kept)] {
+        assert_eq!(scored(["--data", &format!("{file}.jsonl")]), tokens, "{file}");
+    }
+    assert_eq!(scored(["--db", "d.db"]), kept);
+}

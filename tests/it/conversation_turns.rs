@@ -113,6 +113,8 @@ fn every_format_keeps_the_turns() {
             ("alpaca", "x.parquet"),
             ("dolly", "x.jsonl"),
             ("self-instruct", "x.jsonl"),
+            ("oasst", "x.jsonl"),
+            ("oasst", "x.json"),
             ("parquet", "x.parquet"),
         ] {
             export(&dir, format, name);
@@ -184,6 +186,92 @@ fn turns_are_shown_found_edited_and_taken_back() {
     dir.sql("update instance set turns = null where task_id = 2");
     ewe(&dir, &["undo", "--db", "d.db"]).success();
     assert!(show().contains("Garda"));
+    ewe(&dir, &["check", "--db", "d.db"]).success();
+}
+
+#[test]
+fn turns_are_added_removed_and_taken_back() {
+    let dir = Dir::new();
+    one_seed(&dir);
+    dir.write("rows.jsonl", CHAT);
+    import_file(&dir, "rows.jsonl").success();
+    let edit = |rest: &[&str]| ewe(&dir, &[&["edit", "--db", "d.db", "2"], rest].concat());
+    let spoken = || -> Vec<String> {
+        let row: Value = serde_json::from_str(&exported(&dir, "chat", "x.jsonl")).unwrap();
+        let messages = row["messages"].as_array().unwrap();
+        messages
+            .iter()
+            .map(|message| message["content"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    let before = ["Be brief.", "Name a river.", "Nile", "And a lake?", "Como"];
+    edit(&[
+        "--question",
+        "And a sea?",
+        "--answer",
+        "Baltic",
+        "--question",
+        "A hill?",
+        "--answer",
+        "Etna",
+    ])
+    .success();
+    assert_eq!(
+        spoken(),
+        [&before[..], &["And a sea?", "Baltic", "A hill?", "Etna"]].concat()
+    );
+    // Places are those before the edit, and the fields of other messages stay as they are written.
+    edit(&[
+        "--remove-turn",
+        "0",
+        "--question",
+        "A bay?",
+        "--answer",
+        "Biscay",
+        "--before",
+        "2",
+    ])
+    .success();
+    let after = ["A bay?", "Biscay", "And a sea?", "Baltic", "A hill?", "Etna"];
+    assert_eq!(spoken(), [&before[..3], &after].concat());
+    edit(&["--remove-turn", "0", "--remove-turn", "2", "--remove-turn", "4"]).success();
+    assert_eq!(spoken(), before[..3]);
+    assert_eq!(
+        number(&dir, "select count(*) from instance where turns is not null"),
+        0
+    );
+    for _ in 0..3 {
+        ewe(&dir, &["undo", "--db", "d.db"]).success();
+    }
+    assert_eq!(exported(&dir, "chat", "x.jsonl"), CHAT);
+    for (rest, error) in [
+        (
+            &["--remove-turn", "1"][..],
+            "message 1 of task 2 is not a question",
+        ),
+        (&["--remove-turn", "7"], "has no turn 7"),
+        (
+            &["--question", "A bay?", "--answer", "x", "--before", "1"],
+            "message 1 of task 2 is not a question",
+        ),
+        (&["--question", "A bay?", "--answer", " \n"], "one is empty"),
+    ] {
+        let said = edit(rest).failure(1).stderr();
+        assert!(said.contains(error), "{said}");
+    }
+    assert_eq!(exported(&dir, "chat", "x.jsonl"), CHAT);
+    // What a call of a tool needs goes with its question.
+    dir.write("rows.jsonl", TOOLS);
+    import_file(&dir, "rows.jsonl").success();
+    let messages = || {
+        number(
+            &dir,
+            "select json_array_length(turns) from instance where task_id = 3",
+        )
+    };
+    assert_eq!(messages(), 4);
+    ewe(&dir, &["edit", "--db", "d.db", "3", "--remove-turn", "2"]).success();
+    assert_eq!(messages(), 2);
     ewe(&dir, &["check", "--db", "d.db"]).success();
 }
 

@@ -207,8 +207,19 @@ fn search_finds_words_phrases_and_endings() {
         (out.stdout().as_str(), out.stderr().as_str()),
         (
             "",
-            "no such task has all of these words\nhint: fewer of them, or `mail*` for every ending\n"
+            "no such task has this word\nhint: `nosuchword*` for every ending\n"
         )
+    );
+    let two = run(&dir, "search", &["\"nosuch\"", "word"]).success().stderr();
+    assert_eq!(two, "no such task has all of these words\nhint: fewer of them\n");
+    // Of more than are shown, it says how many there are.
+    let all = json(run(&dir, "search", &["the", "--json", "--limit", "1000"]));
+    let count = all.as_array().unwrap().len();
+    assert!(count > 20, "{count}");
+    let said = run(&dir, "search", &["the"]).success().stderr();
+    assert_eq!(
+        said,
+        format!("20 of {count} tasks, the best first; more: --limit N\n")
     );
 }
 

@@ -2,12 +2,13 @@
 //! and bad files are named.
 
 use std::io::{Cursor, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, SystemTime};
 
 use zip::ZipWriter;
 use zip::write::SimpleFileOptions;
 
-use crate::shell::{Dir, Ran, ewe};
+use crate::shell::{Dir, Ran, command, ewe, ran};
 use crate::support::{json, number};
 
 /// A passage of prose about a farm.
@@ -347,4 +348,59 @@ fn the_text_of_a_file_is_printed_without_a_dataset() {
         "{}",
         ran.stderr()
     );
+}
+
+/// A folder of programs that come before those of the system.
+fn programs(dir: &Dir, scripts: &[(&str, &str)]) -> String {
+    for (name, script) in scripts {
+        let path = dir.path(&format!("bin/{name}"));
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    format!("{}:/usr/bin:/bin", dir.path("bin").display())
+}
+
+/// The sources of manual pages are rendered, by `groff` or else by `mandoc`.
+#[test]
+fn manual_pages_are_rendered_by_a_program() {
+    let dir = Dir::new();
+    dir.write(
+        "ewe.1",
+        ".TH EWE 1\n.so man1/secret.1\n.SH NAME\newe \\- grows data\n",
+    );
+    let text = |path: &str| {
+        let mut command = command(&dir, &["add-documents", "--largest", "1", "--text", "ewe.1"]);
+        command.env("PATH", path);
+        ran(command)
+    };
+    let page = r"printf 'EWE(1)\n\nNAME\n       ewe - grows data\n'";
+    let absent = "exit 127";
+    let groff = programs(
+        &dir,
+        &[("groff", &format!("cat > seen; {page}")), ("mandoc", absent)],
+    );
+    assert_eq!(text(&groff).success().stdout(), "NAME\n\newe - grows data\n");
+    let seen = dir.read("seen");
+    assert!(
+        seen.ends_with(".TH EWE 1\n.SH NAME\newe \\- grows data\n"),
+        "{seen}"
+    );
+    let mandoc = programs(
+        &dir,
+        &[("groff", absent), ("mandoc", &format!("cat > /dev/null; {page}"))],
+    );
+    assert_eq!(text(&mandoc).success().stdout(), "NAME\n\newe - grows data\n");
+    let neither = programs(&dir, &[("groff", absent), ("mandoc", absent)]);
+    let said = text(&neither).failure(1).stderr();
+    assert!(
+        said.contains("`groff` or `mandoc` renders; neither is installed"),
+        "{said}"
+    );
+    let broken = programs(&dir, &[("groff", "kill -9 $$")]);
+    let said = text(&broken).failure(1).stderr();
+    assert!(said.contains("groff ended with signal: 9"), "{said}");
+    let endless = programs(&dir, &[("groff", "yes 'and on'")]);
+    let said = text(&endless).failure(1).stderr();
+    assert!(said.contains("too large"), "{said}");
 }

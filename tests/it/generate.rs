@@ -2,9 +2,10 @@
 
 use crate::mock::Mock;
 use crate::recipes::all_accounted_for;
+use crate::review::Screen;
 use crate::shell::{self, Dir, ewe};
 use crate::support::{self, export, generation, number};
-use crate::waiting::until;
+use crate::waiting::{pause, until};
 use std::io::{BufRead, BufReader};
 use std::time::Duration;
 
@@ -261,6 +262,23 @@ fn it_says_what_it_waits_for_and_ctrl_c_is_answered_at_once() {
         dir.sql("select status from run order by id desc limit 1"),
         [["interrupted"]]
     );
+}
+
+#[test]
+fn words_stay_above_the_bar_and_the_pace_is_of_what_is_new() {
+    let (dir, mock) = (Dir::with_dataset(), Mock::start());
+    ewe(&dir, &arguments(&mock, "5")).success();
+    mock.set_latency(Duration::from_secs(3600));
+    let mut screen = Screen::run(&dir, &arguments(&mock, "9"), "true", (24, 80));
+    screen.shows(&["5/9 tasks", "0/s", "? left"]);
+    screen.press("\x03");
+    let word = "stopping: what is in flight is still answered";
+    screen.shows(&[word]);
+    // The bar is drawn four times a second.
+    pause(Duration::from_millis(700));
+    screen.shows(&[word, "5/9 tasks"]);
+    screen.press("\x03");
+    screen.ended();
 }
 
 #[test]

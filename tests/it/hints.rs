@@ -38,6 +38,11 @@ const NEVER_SHOWN_THERE: &[(&str, &str, &str)] = &[
         "format",
         "curate reads no files of rows",
     ),
+    (
+        "model/device/trouble.rs",
+        "device",
+        "plan says nothing of a device that cannot be used",
+    ),
     ("model/device/trouble.rs", "gpus", "an option of docker"),
     ("model/mod.rs", "adapter", "only serve has several adapters"),
     (

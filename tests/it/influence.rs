@@ -5,7 +5,7 @@ use std::path::Path;
 
 use assert_cmd::Command;
 use assert_cmd::assert::Assert;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::golden::golden;
 use crate::shell::{Dir, ewe};
@@ -98,13 +98,15 @@ fn planted_rows_rank_low_and_a_killed_run_goes_on() {
         "{said}"
     );
     let out = String::from_utf8(first.get_output().stdout.clone()).unwrap();
-    for words in [
-        "helped most:",
-        "hurt most:",
-        "`ewe list --db d.db --sort influence`",
-        "`ewe reject --db d.db ",
-    ] {
+    for words in ["helped most:", "hurt most:"] {
         assert!(out.contains(words), "{words}: {out}");
+    }
+    for words in [
+        "next:\n  ewe list --db d.db --sort influence ",
+        "  ewe reject --db d.db ",
+        "  ewe train --db d.db --where \"influence > 0\" --model ",
+    ] {
+        assert!(said.contains(words), "{words}: {said}");
     }
     // What the projection cannot tell from zero is said, and noted: at most √(2 ln(90/0.05))/√4096.
     let noise = "select config ->> '$.projection_noise.bound' from run where command = 'influence'";
@@ -154,7 +156,16 @@ fn planted_rows_rank_low_and_a_killed_run_goes_on() {
     assert_eq!(values(&dir).len(), all.len());
     // Another configuration is another run, and the latest is what tasks have. Without a projection
     // the numbers are close to those with one.
-    influence(&dir, "tuned", "--dimensions 0 --seed 3").success();
+    let exact = influence(&dir, "tuned", "--dimensions 0 --seed 3 --json").success();
+    let exact: Value = serde_json::from_slice(&exact.get_output().stdout).unwrap();
+    assert_eq!(
+        (&exact["rows"], &exact["held_out"]),
+        (&all.len().into(), &10.into())
+    );
+    assert!(
+        exact["projection_noise"].is_null() && exact["hurt"][0]["value"].as_f64() < Some(0.0),
+        "{exact}"
+    );
     assert_eq!(
         dir.sql("select count(*) from run where command = 'influence'"),
         [["2"]]

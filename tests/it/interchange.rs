@@ -10,13 +10,14 @@ use crate::{
     support::{ewe, filled, import_file, json, number},
 };
 
-const FORMATS: [&str; 6] = [
+const FORMATS: [&str; 7] = [
     "alpaca",
     "dolly",
     "chat",
     "sharegpt",
     "completion",
     "self-instruct",
+    "oasst",
 ];
 
 /// A dataset whose only task is rejected; it is made once for all tests.
@@ -337,8 +338,9 @@ fn export_writes_the_selected_tasks_and_refuses_unknown_formats() {
     }
     let out = ewe(&dir, &["export", "--db", "d.db", "--format", "csv", "--out", "x"]).failure(2);
     assert!(
-        out.stderr()
-            .contains("hint: one of alpaca, dolly, chat, sharegpt, completion, self-instruct, parquet"),
+        out.stderr().contains(
+            "hint: one of alpaca, dolly, chat, sharegpt, completion, self-instruct, oasst, parquet"
+        ),
         "{}",
         out.stderr()
     );

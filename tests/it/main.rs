@@ -12,6 +12,8 @@ mod chat_terminal;
 mod client;
 mod columns;
 mod compare;
+mod conversation_files;
+#[cfg(feature = "torch")]
 mod conversation_train;
 mod conversation_turns;
 mod conversations;
@@ -31,6 +33,10 @@ mod evolve;
 #[cfg(feature = "torch")]
 mod families;
 mod faulty_endpoint;
+mod features;
+mod field_files;
+mod fields;
+mod fields_shared;
 mod filter;
 mod filter_parts;
 #[cfg(feature = "torch")]
@@ -70,9 +76,11 @@ mod mock_hub;
 #[cfg(feature = "torch")]
 mod models;
 mod next;
+mod one_number;
 mod option_conflicts;
 mod options;
 mod outputs;
+mod own_recipes;
 mod page;
 mod page_access;
 mod page_queue;
@@ -95,6 +103,7 @@ mod report;
 mod report_evaluation;
 mod requests;
 mod review;
+mod rubrics;
 mod rules;
 mod screen;
 mod search;
@@ -125,6 +134,8 @@ mod settings;
 mod settings_files;
 #[cfg(feature = "torch")]
 mod several_devices;
+#[cfg(feature = "torch")]
+mod shards;
 mod shell;
 mod signals;
 mod source;
@@ -137,6 +148,8 @@ mod system_messages;
 #[cfg(feature = "torch")]
 mod system_messages_model;
 mod tables;
+mod teams;
+mod teams_shared;
 #[cfg(feature = "torch")]
 mod templates;
 #[cfg(feature = "torch")]
@@ -149,5 +162,7 @@ mod train;
 mod train_faults;
 #[cfg(feature = "torch")]
 mod train_rows;
+mod turns;
 mod unsupported_files;
+mod validators;
 mod waiting;

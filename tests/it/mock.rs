@@ -268,6 +268,19 @@ pub fn write(prompt: &str, seed: u64) -> (String, &'static str) {
     if prompt.starts_with("This is a numbered list") {
         return write_tasks(&mut dice);
     }
+    // The recipe of docs/recipes.md.
+    if prompt.contains("Three questions that") {
+        let mut ask = |n: usize| {
+            let verb = VERBS[dice.roll(VERBS.len())];
+            let (a, b, c, d) = (dice.noun(), dice.noun(), dice.noun(), dice.noun());
+            format!("{n}. {verb} the {a} that the {b} showed to a {c} near some {d}\n")
+        };
+        return ((1..=3).map(&mut ask).collect(), "stop");
+    }
+    if prompt.contains("Answer the question of") {
+        let text = format!("It is the {} of the {}.", dice.noun(), dice.noun());
+        return (text, if dice.roll(8) == 0 { "length" } else { "stop" });
+    }
     if prompt.starts_with("Each answer below was given") {
         let (score, noun) = (1 + dice.roll(5), dice.noun());
         let text = match dice.roll(8) {
@@ -279,6 +292,9 @@ pub fn write(prompt: &str, seed: u64) -> (String, &'static str) {
     }
     if prompt.starts_with("Each task below is followed by") {
         return rewrite(&mut dice);
+    }
+    if prompt.starts_with("Conversations between users") {
+        return message(&mut dice, prompt.ends_with("User:"));
     }
     if prompt.starts_with("Two tasks are the same") {
         return (
@@ -308,6 +324,32 @@ pub fn write(prompt: &str, seed: u64) -> (String, &'static str) {
         ),
         _ => (format!("Output: the {a} of the {b}, with a {c}"), "stop"),
     }
+}
+
+/// A message that continues a conversation, by the user or the assistant: mostly a good one.
+fn message(dice: &mut Dice, is_question: bool) -> (String, &'static str) {
+    let (a, b, c, d) = (dice.noun(), dice.noun(), dice.noun(), dice.noun());
+    let fault = dice.roll(24);
+    let text = match (is_question, fault) {
+        (_, 0) => return (format!(" The {a} of the"), "length"),
+        (_, 1) => "...".to_string(),
+        (true, 2) => " Thanks!".to_string(),
+        (true, 3) => " As an AI language model, I have no body.".to_string(),
+        (true, 4) => format!(" What is a {a}? Assistant: It is a {b}."),
+        (true, 5) => format!("User: And what about the {a} near the {b}?\nAssistant: It is a {c}."),
+        (true, fault) => match fault % 5 {
+            0 => format!(" What does the {a} of the {b} have to do with a {c} and a {d}?"),
+            1 => format!(" Put it in the words of a {a} who lives near some {b}, please."),
+            2 => format!(" Suppose there were no {a} and no {b}: would that change anything?"),
+            3 => format!(" I doubt that, since my {a} is older than any {b}. Why do you say so?"),
+            _ => format!(" Now name two more, one for a {a} and one for a {b}."),
+        },
+        (false, 2) => " Thanks for the answer, that helps a lot.".to_string(),
+        (false, 3) => "I'm sorry, but I can't help with that.".to_string(),
+        (false, 4) => format!("Assistant: It is a {a}.\nUser: And the {b}?"),
+        (false, _) => format!(" The {a} and the {b} are by a {c}, and the {d} is not."),
+    };
+    (text, "stop")
 }
 
 /// A rewritten task: mostly a good one.
@@ -380,6 +422,13 @@ fn write_tasks(dice: &mut Dice) -> (String, &'static str) {
 /// Complete tasks as JSON.
 fn write_json(prompt: &str, seed: u64) -> (String, &'static str) {
     let mut dice = Dice::new(prompt, seed);
+    if prompt.starts_with("Below is a conversation") {
+        let (text, finish) = message(&mut dice, prompt.contains("The user's next message, as"));
+        return match finish {
+            "length" => (format!("{{\"message\": \"{text}"), finish),
+            _ => (json!({"message": text.trim()}).to_string(), finish),
+        };
+    }
     let tasks: Vec<Value> = (4..=20)
         .map(|_| task(&mut dice))
         .map(|[instruction, input, output]| {

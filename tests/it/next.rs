@@ -5,7 +5,7 @@ use crate::shell::Dir;
 use crate::support::{ewe, generate, judging};
 
 /// The lines to type that a command printed, without their reasons.
-fn next(stderr: &str) -> Vec<String> {
+pub fn next(stderr: &str) -> Vec<String> {
     let Some((_, lines)) = stderr.split_once("next:\n") else {
         return Vec::new();
     };
@@ -121,4 +121,27 @@ fn a_step_leaves_it_to_the_command_that_runs_it() {
     let mut command = crate::shell::command(&dir, &["init", "--db", "d.db"]);
     command.env("EWE_IS_STEP", "1");
     assert_eq!(crate::shell::ran(command).success().stderr(), "");
+}
+
+#[test]
+fn what_was_reviewed_is_led_to_training() {
+    let dir = Dir::with_dataset();
+    let mock = Mock::start();
+    generate(&dir, "6", &mock.url, &[]).success();
+    let of = |arguments: &[&str]| next(&ewe(&dir, arguments).success().stderr());
+    // Some are pending.
+    assert!(of(&["accept", "--db", "d.db", "216"]).is_empty());
+    let all = ["reject", "--db", "d.db", "--review", "pending", "--yes"];
+    let train = "ewe train --db d.db --review accepted --model DIR --out tuned";
+    let report = "ewe report --db d.db --out report.html";
+    assert_eq!(of(&all), [train, report]);
+    assert!(of(&[&all[..], &["-q"]].concat()).is_empty());
+    assert!(of(&[&all[..], &["--json"]].concat()).is_empty());
+    // The model that was trained last is known, unless its path is one of another folder.
+    dir.sql("insert into run (command, config, seed, status) values ('train', '{\"model\":\"my models/m\"}', 0, 'done')");
+    assert_eq!(of(&all)[0], train);
+    std::fs::create_dir_all(dir.path("my models/m")).unwrap();
+    assert_eq!(of(&all)[0], train.replace("DIR", "'my models/m'"));
+    of(&["undo", "--db", "d.db"]);
+    assert!(of(&["accept", "--db", "d.db", "216"]).is_empty());
 }

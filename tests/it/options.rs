@@ -235,6 +235,12 @@ fn absurd_numbers_are_refused_with_the_name_of_their_option() {
         ),
         ("plan --model m --gpus 0".to_string(), "--gpus"),
         (
+            "train --db d.db --model m --out o --method full --shard 0".to_string(),
+            "--shard",
+        ),
+        ("plan --model m --nodes 0".to_string(), "--nodes"),
+        ("plan --model m --link wire".to_string(), "--link"),
+        (
             "train --db d.db --model m --out o --lora-dropout 1".to_string(),
             "--lora-dropout",
         ),

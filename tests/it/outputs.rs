@@ -191,11 +191,14 @@ fn every_path_option_says_whether_it_writes() {
         "file",
         "first",
         "model",
+        // Of `ewe recipe`.
+        "of",
         "others",
         "paths",
         "prompts",
         "punkt",
         "recipe_file",
+        "rubric",
         "run_dir",
         // Its own folder is hidden there, and gone at the end.
         "scratch",

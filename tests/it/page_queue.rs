@@ -122,5 +122,17 @@ fn tasks_are_counted_behind_each_choice() {
             }
         }
     }
+    dir.sql("insert into held_out (task_id, run_id) values (5, 1)");
+    let (_, facets) = page.get(r#"/api/facets?filter={"split":"eval"}"#);
+    let all = number(&dir, "select count(*) from task");
+    assert_eq!(facets["splits"]["eval"]["tasks"], 1);
+    assert_eq!(facets["splits"]["train"]["tasks"], all - 1);
+    let kind = number(&dir, "select is_classification from task where id = 5") != 0;
+    for is in [true, false] {
+        assert_eq!(
+            facets["classification"][is.to_string()]["tasks"],
+            i64::from(is == kind)
+        );
+    }
     assert_eq!(page.get("/api/facets?filter=x").0, 400);
 }

@@ -38,6 +38,7 @@ const NEVER_ONE: &[(&str, &str, &str)] = &[
     ("prompt/self_instruct.rs", "{} have", "two tasks"),
     ("prompt/alpaca.rs", "{last} tasks", "more than the examples"),
     ("report/card.rs", "{origin} tasks", "where they are from"),
+    ("report/reviewers.rs", "{:<14} reviewers", "a heading"),
     ("train/out/files.rs", "{} are", "a size with its unit"),
     ("train/plan/report.rs", "{} parameters", "a model has more"),
     ("train/fit.rs", "{} are", "a size with its unit"),
@@ -49,6 +50,7 @@ const NEVER_ONE: &[(&str, &str, &str)] = &[
 /// Words that end in `s` after something that is not a number, and are not plurals.
 const NO_PLURALS: &[&str] = &[
     "announces",
+    "brings",
     "changes",
     "contiguous",
     "describes",
@@ -69,6 +71,7 @@ const NO_PLURALS: &[&str] = &[
     "stays",
     "takes",
     "this",
+    "uses",
     "was",
 ];
 

@@ -18,18 +18,18 @@ const EWE: &str = env!("CARGO_BIN_EXE_ewe");
 /// Options of all runs here: fp32, in which the order of sums is all that differs.
 const PLAIN: &str = "--device cpu --precision fp32 --batch-size 5 --eval-fraction 0.1";
 
-fn line(data: &Path, out: &Path, more: &str) -> Vec<String> {
+pub fn line(data: &Path, out: &Path, more: &str) -> Vec<String> {
     arguments("gemma3", data, out, &format!("{PLAIN} {more}"))
 }
 
-fn ewe(arguments: Vec<String>) -> Command {
+pub fn ewe(arguments: Vec<String>) -> Command {
     let mut ewe = Command::new(EWE);
     ewe.env("OMP_NUM_THREADS", "1").args(arguments);
     ewe
 }
 
 /// Starts `ewe` in the background, with its standard error in a file.
-fn start(arguments: Vec<String>, errors: &Path) -> Child {
+pub fn start(arguments: Vec<String>, errors: &Path) -> Child {
     Process::new(EWE)
         .env("OMP_NUM_THREADS", "1")
         .args(arguments)
@@ -41,7 +41,7 @@ fn start(arguments: Vec<String>, errors: &Path) -> Child {
 }
 
 /// The fp32 tensors of a safetensors file, by name.
-fn tensors(path: &Path) -> Vec<(String, Vec<f32>)> {
+pub fn tensors(path: &Path) -> Vec<(String, Vec<f32>)> {
     let bytes = fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     let length = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
     let header: Value = serde_json::from_slice(&bytes[8..8 + length]).unwrap();
@@ -100,14 +100,14 @@ fn ranks_of(launcher: u32) -> Vec<(usize, i32)> {
     found
 }
 
-fn process_of(launcher: &Child, rank: usize) -> i32 {
+pub fn process_of(launcher: &Child, rank: usize) -> i32 {
     let all = ranks_of(launcher.id());
     all.iter().find(|(of, _)| *of == rank).expect("it runs").1
 }
 
 /// Asserts that no rank is left.
 #[track_caller]
-fn none_left(launcher: u32) {
+pub fn none_left(launcher: u32) {
     until("the end of all ranks", || ranks_of(launcher).is_empty());
 }
 

@@ -371,11 +371,12 @@ fn topics_rotate_and_faults_in_their_file_are_named() {
 /// docs/recipes.md has a row for every constant.
 #[test]
 fn every_constant_is_documented() {
-    use ewe::generate::recipe::{Alpaca, Evolve, SelfInstruct};
+    use ewe::generate::recipe::{Alpaca, Evolve, SelfInstruct, Turns};
     let docs = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/recipes.md")).unwrap();
     let (_, rest) = docs.split_once("## self-instruct").unwrap();
     let (self_instruct, rest) = rest.split_once("## alpaca").unwrap();
-    let (alpaca, evolve) = rest.split_once("## Rounds that rewrite").unwrap();
+    let (alpaca, rest) = rest.split_once("## Rounds that rewrite").unwrap();
+    let (evolve, turns) = rest.split_once("## Conversations").unwrap();
     let mut constants = serde_json::to_value(Evolve::default()).unwrap();
     // These constants belong to another table.
     constants.as_object_mut().unwrap().remove("stages");
@@ -386,6 +387,7 @@ fn every_constant_is_documented() {
         ),
         (alpaca, serde_json::to_value(Alpaca::default()).unwrap()),
         (evolve, constants),
+        (turns, serde_json::to_value(Turns::default()).unwrap()),
     ] {
         for (name, value) in recipe.as_object().unwrap() {
             let row = text

@@ -210,6 +210,19 @@ impl Ran {
         self.code(code)
     }
 
+    /// It was refused, as a wrong line or by the command, in these words.
+    #[track_caller]
+    pub fn refused(self, said: &str) -> Ran {
+        assert!(
+            matches!(self.output.status.code(), Some(1 | 2)) && self.stderr().contains(said),
+            "{}\nwant: {said}\n{}\n{}",
+            self.shown,
+            self.stdout(),
+            self.stderr()
+        );
+        self
+    }
+
     #[track_caller]
     fn code(self, code: i32) -> Ran {
         assert_eq!(

@@ -273,6 +273,19 @@ fn history_cannot_be_rewritten() {
 #[test]
 fn every_query_of_the_schema_tour_runs() {
     let dir = filled();
+    dir.sql("update task set review = 'pending' where id = 2");
+    for line in [
+        "field add difficulty --values easy,hard",
+        "label 1 difficulty=easy",
+        "assign 2 --to anna,ben --each 2",
+        "accept 2 --as anna",
+        "unsure 2 --as ben",
+    ] {
+        let (command, rest) = line.split_once(' ').unwrap();
+        let mut arguments = vec![command, "--db", "d.db"];
+        arguments.extend(rest.split(' '));
+        ewe(&dir, &arguments).success();
+    }
     dir.sql(
         "insert into evaluation (run_id, suite, source, model, result)
         select max(id), 'held-out', '', 'm', '{\"n\": 3, \"nll\": 2.5, \"rougeL\": 10.25}' from run",
@@ -283,7 +296,7 @@ fn every_query_of_the_schema_tour_runs() {
         .skip(1)
         .map(|rest| rest.split("```").next().unwrap())
         .collect();
-    assert_eq!(queries.len(), 16);
+    assert_eq!(queries.len(), 19);
     for query in queries {
         assert!(!dir.sql(query).is_empty(), "no rows:\n{query}");
     }

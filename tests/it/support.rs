@@ -50,6 +50,9 @@ pub fn add_influence(dir: &Dir) {
         "insert into influence_on select 91, id, 6, -0.25 from instance where task_id = 1 and ordinal = 0",
         "insert into influence_on select 91, id, 6, -0.5 from instance where task_id = 2 and ordinal = 0",
         "insert into difficulty select id, 92, 'm', 4, 0.5, 2.0 from instance where task_id = 1 and ordinal = 0",
+        "insert into validation (instance_id, run_id, validator, instruction, input, output, accepted, reason) select \
+         instance.id, 92, './check', instruction, input, output, 0, 'no' from instance join task on task.id = task_id where \
+         task_id = 1 and ordinal = 0",
         "update task set influence = 0.25, ifd = 0.25 where id = 1",
         "update task set influence = -0.125 where id = 2",
     ] {
@@ -259,6 +262,7 @@ async fn fill(path: &std::path::Path) {
         is_classification,
         verdict,
         instances,
+        opening: None,
     };
     let accepted = Verdict::accepted;
     let empty = Verdict::rejected(Reason::EmptyOutput, "no output");
@@ -299,7 +303,7 @@ async fn fill(path: &std::path::Path) {
         .await
         .unwrap();
     let unjudged = store
-        .unjudged(&JudgeSelection::default(), "critic", JudgedBy::Text)
+        .unjudged(&JudgeSelection::default(), "critic", JudgedBy::Text, None)
         .await
         .unwrap();
     let judgment = NewJudgment {
@@ -312,6 +316,7 @@ async fn fill(path: &std::path::Path) {
         score: Some(2),
         reason: "A <b>ewe</b> is one animal, but the article is wrong.",
         problem: None,
+        rubric: None,
     };
     store.add_judgments(&[judgment]).await.unwrap();
     store.finish_run(run_id, RunStatus::Done).await.unwrap();

@@ -146,6 +146,9 @@ fn lora_lowers_the_loss_and_writes_peft_s_format() {
             "{names:?}"
         );
         assert!(out.join("tokenizer.json").is_file());
+        let drawn = fs::read_to_string(out.join("loss.svg")).unwrap();
+        assert_eq!(drawn.matches("<polyline").count(), 2, "{drawn}");
+        assert!(drawn.starts_with("<svg xmlns=") && drawn.contains(&format!("Loss of {model}, in nats")));
     }
 }
 
@@ -594,16 +597,53 @@ fn plan_estimates_gpt_j_from_its_config_alone() {
     assert!(
         table.contains("6,050,882,784")
             && table.contains("moments          48.4 GB")
-            && table.contains(
-                "--optimizer adafactor --master stochastic --update-in-backward           2.1   12.5 GB"
-            )
+            && table.contains("--optimizer adafactor --master stochastic --update-in-backward\n")
+            && table.contains("         2.1   12.5 GB")
             && table.contains("--offload takes 72.6 GB of the machine's own memory"),
         "{table}"
+    );
+    let lines: Vec<&str> = table.lines().collect();
+    let tables = lines
+        .iter()
+        .filter(|line| line.contains(" GB") || line.contains("checkpoints"));
+    let wide: Vec<_> = tables
+        .filter(|line| line.chars().count() > 80 && line.contains("   "))
+        .collect();
+    // Its way out may be longer than the room for it.
+    let wide: Vec<_> = wide.into_iter().filter(|line| !line.starts_with("cpu")).collect();
+    assert!(wide.is_empty(), "{wide:#?}");
+    // This machine comes first.
+    assert!(
+        lines[2].starts_with("this machine") && lines[3].contains("  full      "),
+        "{table}"
+    );
+    let only = plan(&["--method", "lora", "--json"]).success();
+    let json: Value = serde_json::from_slice(&only.get_output().stdout).unwrap();
+    let cpu = json["machine"].as_array().unwrap().last().unwrap();
+    assert_eq!(
+        (&cpu["device"], &cpu["method"]),
+        (&json!("cpu"), &json!("lora")),
+        "{json}"
+    );
+    let formats = json["formats"].as_array().unwrap();
+    assert!(
+        formats.iter().all(|of| of["choice"]["method"] == "lora"),
+        "{json}"
     );
     let refused = plan(&["--memory", "24GB", "--method", "full"]).code(1);
     let text = String::from_utf8(refused.get_output().stdout.clone()).unwrap();
     assert!(
-        text.contains("does not fit into 24.0 GB; `ewe train --optimizer adafactor --master stochastic --update-in-backward --clip 0` does"),
+        text.contains("does not fit into 24.0 GB; `ewe train --optimizer adafactor --master stochastic --update-in-backward --clip 0` does")
+            && text.contains(
+                "By itself, `ewe train` takes --offload --update-in-backward there, with 14.9 GB and 72.6 GB of the machine's own memory.\n"
+            ),
+        "{text}"
+    );
+    // Every weight of a model of 6B parameters, on a GPU of 80 GB, takes no option.
+    let most = plan(&["--memory", "80GB", "--method", "full"]).code(1);
+    let text = String::from_utf8(most.get_output().stdout.clone()).unwrap();
+    assert!(
+        text.contains("By itself, `ewe train` takes --update-in-backward there, with 75.4 GB.\n"),
         "{text}"
     );
     let fits = ["--memory", "24GB", "--json"];

@@ -125,6 +125,48 @@ fn is_equal_after(kills: usize, steps: u64) {
     assert!(stderr(&again).contains("is finished"));
 }
 
+/// What `ewe train` chose by itself must stay what it is, whatever is free when a run goes on.
+#[test]
+fn a_resumed_run_keeps_its_formats() {
+    let scratch = Dir::new();
+    let data = rows(&scratch);
+    let out = scratch.path("out");
+    let more = "--method full --precision bf16 --steps 3000 --batch-size 4 --save-every 0";
+    let formats = "--optimizer adamw8bit --master stochastic --recompute";
+    let line = arguments("gptj", &data, &out, &format!("{more} {formats}"));
+    let mut child = start(&line, &out, 5).expect("a run that goes on");
+    signal(child.id(), "INT");
+    child.wait().unwrap();
+    let shorter = more.replace("3000", &(metrics(&out).len() + 3).to_string());
+    fails(
+        train(
+            "gptj",
+            &data,
+            &out,
+            &format!("{shorter} --resume --allow-changes --optimizer adamw"),
+        ),
+        &["--optimizer: \"adamw8bit\" then, \"adamw\" now"],
+    );
+    train(
+        "gptj",
+        &data,
+        &out,
+        &format!("{shorter} --resume --allow-changes"),
+    )
+    .success();
+    let run: Value = serde_json::from_str(&fs::read_to_string(out.join("run.json")).unwrap()).unwrap();
+    let settings = run.get("settings").unwrap_or(&run);
+    assert_eq!(
+        (
+            &settings["optimizer"],
+            &settings["master"],
+            &settings["recompute"]
+        ),
+        (&json!("adamw8bit"), &json!("stochastic"), &json!(true)),
+        "{run}"
+    );
+}
+
 #[test]
 fn ctrl_c_saves_a_checkpoint_and_exits_130() {
     let scratch = Dir::new();

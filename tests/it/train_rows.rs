@@ -92,12 +92,17 @@ fn held_out_tasks_are_evaluated_on_and_not_trained_on() {
         "{said}"
     );
     let model = crate::golden::golden("gptj");
-    let next = format!(
-        "next:\n  ewe chat --model {0} --adapter out\n  ewe eval --model {0} --adapter out --suite held-out --db d.db\n",
-        model.display()
-    );
-    assert!(
-        said.contains("\nheld out ") && said.contains(" → ") && said.contains(&next),
+    assert!(said.contains("\nheld out ") && said.contains(" → "), "{said}");
+    let next = crate::next::next(&said);
+    let tuned = format!("--model {} --adapter out", model.display());
+    assert_eq!(
+        next,
+        [
+            format!("ewe chat {tuned}"),
+            format!("ewe serve {tuned}"),
+            format!("ewe eval {tuned} --suite held-out --db d.db"),
+            "ewe report --db d.db --out report.html".to_owned(),
+        ],
         "{said}"
     );
     let run = record(&dir, "out");
@@ -366,14 +371,15 @@ fn a_run_says_whether_it_helped() {
         line,
         format!("held out {before:.2} → {after:.2} (−{percent:.0} %)")
     );
+    // Nobody is told to look for a file.
     assert!(
-        said.contains("  ewe chat --model ") && said.contains("--suite instructions=FILE"),
+        said.contains("  ewe chat --model ") && !said.contains("ewe eval") && !said.contains("FILE"),
         "{said}"
     );
     let full = dir.path("full");
     let said = stderr(&train("gptj", &data, &full, "--method full --steps 2").success());
     assert!(
-        said.contains(&format!("  ewe chat --model {}\n", full.display())),
+        crate::next::next(&said).contains(&format!("ewe chat --model {}", full.display())),
         "{said}"
     );
 }

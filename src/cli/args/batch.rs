@@ -7,7 +7,7 @@ use crate::client::Client;
 use crate::client::batch_backend::{BatchBackend, Counts};
 use crate::client::batch_results::Results;
 use crate::client::endpoint::Api;
-use crate::pipeline::batch::BatchSummary;
+use crate::pipeline::batch::{BatchSummary, prompt_tokens};
 use crate::text::chosen;
 use anyhow::Result;
 use serde_json::{Value, json};
@@ -134,8 +134,9 @@ impl ApiBackend {
 impl BatchSummary {
     /// Returns the result for `--json`.
     pub fn to_json(&self) -> Value {
-        json!({"file": self.out, "written": self.written, "held_back": self.held_back, "results": self.counts,
-            "unknown": self.unknown})
+        json!({"file": self.out, "written": self.written.requests, "about_prompt_tokens": prompt_tokens(&self.written),
+            "most_answer_tokens": self.written.most_tokens, "most_cost": self.cost, "held_back": self.held_back,
+            "results": self.counts, "unknown": self.unknown})
     }
 
     /// Prints warnings about the results to stderr.
@@ -197,8 +198,17 @@ impl BatchSummary {
         };
         println!(
             "stopped: {} in {}{held_back}; have them answered and run the same command with --batch-results FILE",
-            chosen(self.written, "request waits", "requests wait"),
+            chosen(self.written.requests, "request waits", "requests wait"),
             self.out
+        );
+        let cost = self
+            .cost
+            .map(|cost| format!(": at most {cost:.2} by --price-in and --price-out"));
+        println!(
+            "to be paid for: about {} of prompts, by their length, and at most {} of answers{}",
+            counted(prompt_tokens(&self.written) as i64, "token"),
+            counted(self.written.most_tokens as i64, "token"),
+            cost.unwrap_or_default()
         );
     }
 }

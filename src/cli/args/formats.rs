@@ -11,12 +11,13 @@ pub struct FormatArgs {
     pub precision: Option<Precision>,
 
     /// What to store of a weight besides its bf16, with --method full; adapters are fp32
-    #[arg(long, value_enum, default_value_t = Master::default())]
-    pub master: Master,
+    /// [default: split]
+    #[arg(long, value_enum)]
+    pub master: Option<Master>,
 
-    /// Optimizer
-    #[arg(long, value_enum, default_value_t = OptimizerKind::default())]
-    pub optimizer: OptimizerKind,
+    /// Optimizer [default: adamw]
+    #[arg(long, value_enum)]
+    pub optimizer: Option<OptimizerKind>,
 
     /// Keep only the input of each block and compute the rest again in the backward pass: a third
     /// more arithmetic, a fraction of the memory for activations
@@ -58,8 +59,19 @@ impl FormatArgs {
             offload: self.offload,
             quantize: self.quantize,
             precision: self.precision.unwrap_or_default(),
-            master: self.master,
-            optimizer: self.optimizer,
+            master: self.master.unwrap_or_default(),
+            optimizer: self.optimizer.unwrap_or_default(),
         }
+    }
+
+    /// Returns whether any was given that takes less memory than another, so that none is chosen.
+    pub fn are_given(&self) -> bool {
+        let strategies = [self.recompute, self.update_in_backward, self.offload];
+        let formats = [
+            self.quantize.is_some(),
+            self.master.is_some(),
+            self.optimizer.is_some(),
+        ];
+        strategies.into_iter().chain(formats).any(|given| given)
     }
 }

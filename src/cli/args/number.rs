@@ -41,6 +41,11 @@ pub fn less_than_all(text: &str) -> Result<f64, String> {
     }
 }
 
+/// A time, in seconds: up to a day.
+pub fn seconds(text: &str) -> Result<f64, String> {
+    above_zero(text, 86_400.0)
+}
+
 /// A temperature; 0 takes the likeliest token.
 pub fn temperature(text: &str) -> Result<f64, String> {
     number(text, 0.0..=100.0)

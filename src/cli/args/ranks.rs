@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::number;
-use crate::job::train::RanksJob;
+use crate::job::train::{RanksJob, Shard};
 
 /// How many processes train together on this machine, and what happens when one fails.
 #[derive(Debug, Clone, clap::Args)]
@@ -18,6 +18,12 @@ pub struct RankArgs {
     /// Train on this many GPUs of this machine: --ranks N --device cuda
     #[arg(long, value_name = "N", conflicts_with = "ranks", value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub gpus: Option<u32>,
+
+    /// Divide parameters, gradients and optimizer state among this many ranks (ZeRO-3, FSDP), so
+    /// that each keeps a part and gathers one block at a time; `all` for all of them. With more
+    /// ranks than N, every N are one replica. For --method full
+    #[arg(long, value_name = "N|all", value_parser = shard)]
+    pub shard: Option<Shard>,
 
     /// How long ranks wait for one that computes and does not come to the end of its part of a
     /// step: 90s, 10m or 1h. One that gives no sign of life is given up after 15 seconds at most
@@ -37,7 +43,22 @@ impl RankArgs {
             count: self.ranks.or(self.gpus).map(|count| count as usize),
             timeout: self.rank_timeout,
             restarts: self.max_restarts,
+            shard: self.shard,
         }
+    }
+}
+
+/// Most ranks.
+const MOST_RANKS: u64 = 100_000;
+
+/// Parses a number of ranks, or `all`.
+pub fn shard(text: &str) -> Result<Shard, String> {
+    match text.trim() {
+        "all" => Ok(Shard::All),
+        text => match number::some(text) {
+            Ok(count) if count <= MOST_RANKS => Ok(Shard::Ranks(count as usize)),
+            _ => Err(format!("want a number of ranks, 1 to {MOST_RANKS}, or `all`")),
+        },
     }
 }
 
@@ -63,6 +84,15 @@ fn time(text: &str) -> Result<Duration, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_model_is_divided_among_some_ranks_or_all() {
+        assert_eq!(shard("8"), Ok(Shard::Ranks(8)));
+        assert_eq!(shard(" all"), Ok(Shard::All));
+        for wrong in ["", "0", "-1", "ALL", "1.5", "100001"] {
+            assert!(shard(wrong).is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn a_time_has_a_unit() {

@@ -4,9 +4,9 @@ use super::number;
 use crate::store::Filter;
 use crate::store::query::amount::Amount;
 use crate::store::query::expression::Expression;
-use crate::store::query::filter::LONGEST_LABEL;
+use crate::store::query::filter::{FieldTest, FieldTests, LONGEST_LABEL};
 use crate::store::query::top::{Measure, Top};
-use crate::task::{Origin, Review, Split};
+use crate::task::{Origin, Review, Split, Stance};
 
 /// Which tasks. Each option narrows the choice; ranges include both ends.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -83,12 +83,48 @@ pub struct Traits {
     #[arg(long, value_name = "train|eval")]
     pub split: Option<Split>,
 
+    /// Only tasks with this value of a field of your own, such as difficulty=hard; difficulty= for
+    /// those without a value. Several times for several fields
+    #[arg(long = "field", id = "field", value_name = "FIELD=VALUE")]
+    pub fields: Vec<FieldTest>,
+
     /// Only tasks for which this holds, such as "influence > 0" or "score >= 4 and (origin =
     /// 'machine' or ifd is null)": comparisons, between, in, is null, and, or, not over id, review,
-    /// origin, split, score, influence, ifd, similarity, length, instances, classification, run,
-    /// round, name, instruction, created_at, updated_at
+    /// origin, split, score, influence, ifd, similarity, length, instances, turns (of the user, in
+    /// a conversation), continued (by a conversation), classification, run, round, name,
+    /// instruction, reviewers, opinions, comments, disagreement, created_at, updated_at,
+    /// rubric.NAME for a criterion, or field.NAME for a field of your own
     #[arg(long = "where", id = "where", value_name = "EXPR", value_parser = Expression::parse)]
     pub expression: Option<Expression>,
+
+    /// What people said of them
+    #[command(flatten)]
+    pub team: Team,
+}
+
+/// Which tasks, by their reviewers and what these said.
+#[derive(Debug, Clone, Default, clap::Args)]
+#[command(next_help_heading = "Which tasks, by reviewers")]
+pub struct Team {
+    /// Only tasks that are assigned to this reviewer
+    #[arg(long, value_name = "NAME")]
+    pub assigned_to: Option<String>,
+
+    /// Only tasks that wait for the opinion of this reviewer
+    #[arg(long, value_name = "NAME")]
+    pub awaiting: Option<String>,
+
+    /// Only tasks of which a reviewer has this opinion: accepted, rejected or unsure
+    #[arg(long)]
+    pub opinion: Option<Stance>,
+
+    /// Only pending tasks whose reviewers have all spoken, and do not agree or are unsure
+    #[arg(long)]
+    pub disagreement: bool,
+
+    /// Only tasks with comments
+    #[arg(long)]
+    pub commented: bool,
 }
 
 /// Which tasks, by the length of their texts.
@@ -186,6 +222,12 @@ impl Traits {
             max_similarity: self.max_similarity,
             text: self.text.clone(),
             split: self.split,
+            fields: FieldTests(self.fields.clone()),
+            assigned_to: self.team.assigned_to.clone(),
+            awaiting: self.team.awaiting.clone(),
+            opinion: self.team.opinion,
+            disagreement: self.team.disagreement,
+            commented: self.team.commented,
             expression: self.expression.clone(),
             ..Filter::default()
         }

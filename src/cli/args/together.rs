@@ -5,6 +5,7 @@ mod table;
 
 use clap::ArgMatches;
 
+use crate::cli::args::words::is_file;
 use crate::settings::company::{self, Company};
 use crate::settings::options::is_given;
 
@@ -28,13 +29,15 @@ struct Idle {
 enum When {
     /// This option has this value, typed or by default.
     Is(&'static str, &'static str),
+    /// This option names a file instead of one of its words.
+    IsFile(&'static str),
     /// One of these is given.
     With(&'static [&'static str]),
     /// None of these is given.
     Without(&'static [&'static str]),
 }
 
-use When::{Is, With, Without};
+use When::{Is, IsFile, With, Without};
 use table::ALL;
 
 /// Looks for options of `command` that would be passed over.
@@ -76,6 +79,12 @@ impl When {
                     .any(|given| given.to_str().is_some_and(same))
                     .then(|| format!("with `{} {value}`", long(option)))
             }
+            IsFile(option) => {
+                let mut given = matches.try_get_raw(option).ok().flatten().into_iter().flatten();
+                given
+                    .any(|given| given.to_str().is_some_and(is_file))
+                    .then(|| format!("with a file as `{}`", long(option)))
+            }
             With(options) => options
                 .iter()
                 .find(|option| is_given(matches, option))
@@ -115,7 +124,7 @@ impl Company for Together {
                 continue;
             };
             let beside = match idle.when {
-                Is(option, _) => Some(option).filter(|option| is_given(matches, option)),
+                Is(option, _) | IsFile(option) => Some(option).filter(|option| is_given(matches, option)),
                 With(_) | Without(_) => None,
             };
             let given = idle.options.iter().filter(|option| is_given(matches, option));

@@ -8,3 +8,8 @@ pub fn some(text: &str) -> Result<String, String> {
         text => Ok(text.to_owned()),
     }
 }
+
+/// Whether a value that is a word or a file is a file.
+pub fn is_file(value: &str) -> bool {
+    value.contains(['.', '/']) || std::path::Path::new(value).is_file()
+}

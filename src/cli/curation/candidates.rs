@@ -6,10 +6,10 @@ use std::{
 };
 
 use super::for_programs;
-use crate::cli::pager;
 use crate::cli::terminal::{clean, columns, counted, fitted, indent, one_line};
 use crate::store::{CandidateFilter, CandidateView, Filter, RejectedCandidate, Store};
 use crate::streams::json;
+use crate::streams::pager;
 use crate::task::Reason;
 
 /// Arguments of `ewe candidates`.
@@ -177,6 +177,8 @@ fn write_table(out: &mut impl Write, rows: &[RejectedCandidate]) -> io::Result<(
     )?;
     for row in rows {
         let text = match row.kind.as_str() {
+            // A question of a conversation that was not answered.
+            "instance" if row.output.as_deref() == Some("") => row.input.as_deref().unwrap_or_default(),
             "instance" => row.output.as_deref().unwrap_or_default(),
             _ => &row.instruction,
         };

@@ -2,10 +2,13 @@
 
 use std::{io::Write, path::PathBuf};
 
+use anyhow::bail;
+
 use crate::streams::json;
+use crate::text::counted;
 use crate::{
     curate::{self, editor},
-    store::{Actor, Edit, InstanceEdit, Store, TurnEdit},
+    store::{Actor, Edit, InstanceEdit, NewTurn, Store, TurnEdit},
 };
 
 /// Arguments of `ewe edit`.
@@ -36,7 +39,24 @@ pub struct Args {
     #[arg(long = "turn", value_name = "N=TEXT", value_parser = turn)]
     pub turn: Vec<TurnEdit>,
 
-    /// Which instance --input, --output and --turn are for: 0, 1, 2 …
+    /// Add a turn at the end of the conversation, with --answer; several of both for several turns
+    #[arg(long, value_name = "TEXT", requires = "answer")]
+    pub question: Vec<String>,
+
+    /// The answer to --question
+    #[arg(long, value_name = "TEXT", requires = "question")]
+    pub answer: Vec<String>,
+
+    /// The later question that --question goes before, by its number in `ewe show`
+    #[arg(long, value_name = "N", value_parser = crate::cli::args::number::place, requires = "question")]
+    pub before: Option<i64>,
+
+    /// Remove a later question with all that follows it up to the next one, by its number in `ewe
+    /// show`; several times for several turns
+    #[arg(long, value_name = "N", value_parser = crate::cli::args::number::place)]
+    pub remove_turn: Vec<i64>,
+
+    /// Which instance these texts and turns are of: 0, 1, 2 …
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = crate::cli::args::number::place)]
     pub instance: i64,
 
@@ -47,6 +67,38 @@ pub struct Args {
     /// Print the result as JSON
     #[arg(long)]
     pub json: bool,
+}
+
+impl Args {
+    /// Returns what is new in the instance, if anything is.
+    fn of_instance(&self) -> anyhow::Result<Option<InstanceEdit>> {
+        if self.question.len() != self.answer.len() {
+            let given = counted(self.question.len() as u64, "question");
+            bail!(
+                "{given} and {}: each has one",
+                counted(self.answer.len() as u64, "answer")
+            );
+        }
+        let turns = self.question.iter().zip(&self.answer);
+        let added = turns.map(|(question, answer)| NewTurn {
+            question: question.clone(),
+            answer: answer.clone(),
+            before: self.before,
+        });
+        let edit = InstanceEdit {
+            ordinal: self.instance,
+            input: self.input.clone(),
+            output: self.output.clone(),
+            turns: self.turn.clone(),
+            removed: self.remove_turn.clone(),
+            added: added.collect(),
+        };
+        let nothing = InstanceEdit {
+            ordinal: self.instance,
+            ..InstanceEdit::default()
+        };
+        Ok((edit != nothing).then_some(edit))
+    }
 }
 
 /// Reads the number of a message and its new text.
@@ -65,24 +117,15 @@ fn turn(value: &str) -> Result<TurnEdit, String> {
 /// Edits texts of one task.
 pub async fn run(args: &Args) -> anyhow::Result<()> {
     let store = Store::open(&args.db).await?;
-    let of_instance = args.input.is_some() || args.output.is_some() || !args.turn.is_empty();
-    let edit = if args.instruction.is_none() && !of_instance {
+    let instance = args.of_instance()?;
+    let edit = if args.instruction.is_none() && instance.is_none() {
         editor::edit(&store, args.id).await?
     } else {
-        let mut edit = Edit {
+        Edit {
             instruction: args.instruction.clone(),
+            instances: instance.into_iter().collect(),
             ..Edit::default()
-        };
-        if of_instance {
-            let (input, output) = (args.input.clone(), args.output.clone());
-            edit.instances.push(InstanceEdit {
-                ordinal: args.instance,
-                input,
-                output,
-                turns: args.turn.clone(),
-            });
         }
-        edit
     };
     let who = curate::who();
     let change = store

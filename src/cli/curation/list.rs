@@ -1,16 +1,22 @@
 //! `ewe list`
 
 use std::{
+    collections::BTreeMap,
     io::{self, Write},
     path::PathBuf,
 };
 
+use serde::Serialize;
+
 use super::for_programs;
+use crate::cli::args::order::{OrderParser, SortOrder};
 use crate::cli::args::select::{Best, Select};
-use crate::cli::pager;
-use crate::cli::terminal::{columns, counted, fitted, mean};
-use crate::store::{Filter, ListRow, Position, Sort, Store};
-use crate::task::Review;
+use crate::cli::terminal::{columns, counted, fitted, mean, wide};
+use crate::store::fields::Values;
+use crate::store::{Field, Filter, ListRow, Position, Store};
+use crate::streams::pager;
+use crate::task::{FieldType, Review};
+use crate::text::shell_word;
 
 /// Arguments of `ewe list`.
 #[derive(Debug, clap::Args)]
@@ -27,8 +33,8 @@ pub struct Args {
     #[command(flatten)]
     pub best: Best,
 
-    /// The order of the tasks
-    #[arg(long, value_enum, default_value = "id", help_heading = "How they are shown")]
+    /// The order of the tasks; also by a field of your own, as field.NAME or field.NAME:desc
+    #[arg(long, value_parser = OrderParser, default_value = "id", help_heading = "How they are shown")]
     pub sort: SortOrder,
 
     /// How many tasks
@@ -68,45 +74,6 @@ const COLUMNS: [&str; 16] = [
     "is_held_out",
 ];
 
-/// The orders of `--sort`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum SortOrder {
-    /// As they were stored
-    Id,
-    /// Latest first
-    Newest,
-    /// Most text first
-    Longest,
-    /// Least text first
-    Shortest,
-    /// Most similar to another task first
-    Similar,
-    /// Lowest score of a judge first
-    Score,
-    /// What raised the held-out loss most first
-    Influence,
-    /// What lowered the held-out loss most first
-    Helped,
-    /// Highest IFD first: answers that their instructions help least to predict
-    Ifd,
-}
-
-impl From<SortOrder> for Sort {
-    fn from(order: SortOrder) -> Sort {
-        match order {
-            SortOrder::Id => Sort::Id,
-            SortOrder::Newest => Sort::Newest,
-            SortOrder::Longest => Sort::Longest,
-            SortOrder::Shortest => Sort::Shortest,
-            SortOrder::Similar => Sort::Similar,
-            SortOrder::Score => Sort::Score,
-            SortOrder::Influence => Sort::Influence,
-            SortOrder::Helped => Sort::Helped,
-            SortOrder::Ifd => Sort::Ifd,
-        }
-    }
-}
-
 /// How many tasks are counted; with more, the rest is not worth the wait.
 const COUNTED: i64 = 100_000;
 
@@ -117,7 +84,12 @@ pub async fn run(args: &Args, quiet: bool) -> anyhow::Result<()> {
     store.check_choices(&filter).await?;
     let from = args.after.map_or(Position::Start, Position::After);
     let mut rows = store
-        .list(&filter, args.sort.into(), from, args.limit.saturating_add(1))
+        .list(
+            &filter,
+            args.sort.sort(&store).await?,
+            from,
+            args.limit.saturating_add(1),
+        )
         .await?;
     // One row more than requested shows that there are more, without counting them.
     let more = rows.len() as i64 > args.limit;
@@ -127,21 +99,115 @@ pub async fn run(args: &Args, quiet: bool) -> anyhow::Result<()> {
         true => amount_shown(&store, &filter, &rows, more).await?,
         false => None,
     };
+    let labels = Labels::load(&store, &rows).await?;
     let ended = store.finish().await;
     if is_table {
         let mut out = Vec::new();
         if !rows.is_empty() {
-            write_table(&mut out, &rows)?;
+            write_table(&mut out, &rows, &labels.cells(&rows))?;
         }
         pager::show(&out, true)?;
     } else {
-        for_programs::print(&rows, &COLUMNS, args.csv)?;
+        labels.print(&rows, args.csv)?;
     }
     ended?;
     if let Some(note) = note {
         eprintln!("{note}");
     }
     Ok(())
+}
+
+/// The values of fields in the rows of a list.
+struct Labels {
+    fields: Vec<Field>,
+    values: BTreeMap<i64, Vec<(Field, Values)>>,
+}
+
+/// A row with its values of fields.
+#[derive(Serialize)]
+struct Labelled<'a> {
+    #[serde(flatten)]
+    row: &'a ListRow,
+    fields: serde_json::Map<String, serde_json::Value>,
+}
+
+/// A column of the table for a field: its head, its cells, and whether they are numbers.
+struct FieldCells {
+    head: String,
+    cells: Vec<String>,
+    is_number: bool,
+}
+
+impl Labels {
+    async fn load(store: &Store, rows: &[ListRow]) -> anyhow::Result<Labels> {
+        let ids: Vec<i64> = rows.iter().map(|row| row.id).collect();
+        Ok(Labels {
+            fields: store.fields().await?,
+            values: store.values_of(&ids).await?,
+        })
+    }
+
+    /// The value of a field in a row, for people.
+    fn shown(&self, row: &ListRow, field: &Field) -> String {
+        let values = self.values.get(&row.id).map_or(&[][..], Vec::as_slice);
+        let own = values.iter().find(|(other, _)| other.id == field.id);
+        own.map_or(String::new(), |(field, values)| field.shown(values))
+    }
+
+    /// The columns of the first fields that any of the rows has a value of.
+    fn cells(&self, rows: &[ListRow]) -> Vec<FieldCells> {
+        /// How many fields there is room for.
+        const MOST: usize = 4;
+        /// The widest cell.
+        const WIDEST: usize = 14;
+        let each = self.fields.iter().map(|field| FieldCells {
+            head: fitted(&field.name, WIDEST),
+            cells: rows
+                .iter()
+                .map(|row| fitted(&self.shown(row, field), WIDEST))
+                .collect(),
+            is_number: field.kind == FieldType::Number,
+        });
+        each.filter(|field| field.cells.iter().any(|cell| !cell.is_empty()))
+            .take(MOST)
+            .collect()
+    }
+
+    /// Prints the rows with their values: of CSV, each field is a column.
+    fn print(&self, rows: &[ListRow], is_csv: bool) -> anyhow::Result<()> {
+        if self.fields.is_empty() {
+            return for_programs::print(rows, &COLUMNS, is_csv);
+        }
+        if is_csv {
+            let names: Vec<String> = self
+                .fields
+                .iter()
+                .map(|field| format!("field.{}", field.name))
+                .collect();
+            let header: Vec<&str> = COLUMNS
+                .into_iter()
+                .chain(names.iter().map(String::as_str))
+                .collect();
+            let cells = |row| {
+                self.fields
+                    .iter()
+                    .map(|field| self.shown(row, field))
+                    .collect::<Vec<_>>()
+            };
+            let rows: Vec<(&ListRow, Vec<String>)> = rows.iter().map(|row| (row, cells(row))).collect();
+            return for_programs::print(&rows, &header, true);
+        }
+        let rows: Vec<Labelled> = rows
+            .iter()
+            .map(|row| {
+                let values = self.values.get(&row.id).map_or(&[][..], Vec::as_slice);
+                let value = |(field, values): &(Field, Values)| (field.name.clone(), field.to_json(values));
+                let fields = values.iter().map(value).collect();
+                Labelled { row, fields }
+            })
+            .collect();
+        for_programs::print(&rows, &[], false)
+    }
 }
 
 /// Says how many tasks there are beside those that are shown; none if these are all.
@@ -155,17 +221,41 @@ async fn amount_shown(
         let tasks = counted(store.count(&Filter::default(), None).await?, "task");
         return Ok(Some(match more {
             true => format!("0 shown of {tasks}"),
-            false => format!("no task to show: the dataset has {tasks}"),
+            false => format!(
+                "no task to show: the dataset has {tasks}{}",
+                candidates_instead(store, filter).await?
+            ),
         }));
     };
     if !more {
         return Ok(None);
     }
-    let of = match store.count(filter, Some(COUNTED + 1)).await? {
-        all if all > COUNTED => format!("more than {COUNTED} tasks"),
-        all => counted(all, "task"),
-    };
+    let all = store.count(filter, Some(COUNTED + 1)).await?;
+    let of = up_to(COUNTED, all);
     Ok(Some(format!("{} of {of}; more: --after {}", rows.len(), last.id)))
+}
+
+/// A number of tasks of which no more than `most` were counted one by one.
+pub(super) fn up_to(most: i64, all: i64) -> String {
+    match all > most {
+        true => format!("more than {}", counted(most, "task")),
+        false => counted(all, "task"),
+    }
+}
+
+/// Says where to look if a rule rejected candidates only, which are no tasks.
+async fn candidates_instead(store: &Store, filter: &Filter) -> anyhow::Result<String> {
+    let Some(rule) = &filter.reason else {
+        return Ok(String::new());
+    };
+    let is_of_candidates = store.reasons().await?.contains(rule);
+    Ok(match is_of_candidates {
+        true => format!(
+            "\nhint: `{rule}` rejected candidates that became no tasks: `ewe candidates --db {} --rule {rule}`",
+            shell_word(store.path())
+        ),
+        false => String::new(),
+    })
 }
 
 /// Formats an influence, which may be far below one.
@@ -221,7 +311,7 @@ const LEAST: usize = 14;
 
 /// Writes a line for each task, which fits the terminal. Columns are left out where no task of the
 /// list has a value.
-fn write_table(out: &mut impl Write, rows: &[ListRow]) -> io::Result<()> {
+fn write_table(out: &mut impl Write, rows: &[ListRow], fields: &[FieldCells]) -> io::Result<()> {
     let is_split = rows.iter().any(|row| row.is_held_out);
     let shown: Vec<&Column> = TABLE
         .iter()
@@ -230,17 +320,18 @@ fn write_table(out: &mut impl Write, rows: &[ListRow]) -> io::Result<()> {
             _ => rows.iter().any(|row| !(column.cell)(row).is_empty()),
         })
         .collect();
+    let widths: Vec<usize> = fields.iter().map(FieldCells::width).collect();
     let before: usize = shown.iter().map(|column| column.width + 2).sum();
+    let before = before + widths.iter().map(|width| width + 2).sum::<usize>();
     let room = columns().map_or(INSTRUCTION, |columns| columns.saturating_sub(before).max(LEAST));
     let colored = crate::streams::stdout().is_colored();
     let (bold, end) = if colored { ("\x1b[1m", "\x1b[0m") } else { ("", "") };
-    let padded = |column: &Column, cell: &str| match column.is_number {
-        true => format!("{cell:>width$}  ", width = column.width),
-        false => format!("{cell:<width$}  ", width = column.width),
-    };
+    let padded = |column: &Column, cell: &str| aligned(cell, column.width, column.is_number);
     let heads: String = shown.iter().map(|column| padded(column, column.head)).collect();
-    writeln!(out, "{bold}{heads}instruction{end}")?;
-    for row in rows {
+    let own = fields.iter().zip(&widths);
+    let own = own.map(|(field, &width)| aligned(&field.head, width, field.is_number));
+    writeln!(out, "{bold}{heads}{}instruction{end}", own.collect::<String>())?;
+    for (at, row) in rows.iter().enumerate() {
         for column in &shown {
             let cell = padded(column, &(column.cell)(row));
             let color = match (column.head, row.review) {
@@ -251,7 +342,26 @@ fn write_table(out: &mut impl Write, rows: &[ListRow]) -> io::Result<()> {
             let end = if color.is_empty() { "" } else { end };
             write!(out, "{color}{cell}{end}")?;
         }
+        for (field, &width) in fields.iter().zip(&widths) {
+            write!(out, "{}", aligned(&field.cells[at], width, field.is_number))?;
+        }
         writeln!(out, "{}", fitted(&row.instruction, room))?;
     }
     Ok(())
+}
+
+impl FieldCells {
+    fn width(&self) -> usize {
+        let cells = self.cells.iter().chain([&self.head]);
+        cells.map(|cell| wide(cell)).max().unwrap_or(0)
+    }
+}
+
+/// A cell with two spaces after it.
+fn aligned(cell: &str, width: usize, is_number: bool) -> String {
+    let space = " ".repeat(width.saturating_sub(wide(cell)));
+    match is_number {
+        true => format!("{space}{cell}  "),
+        false => format!("{cell}{space}  "),
+    }
 }

@@ -5,10 +5,10 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use crate::cli::pager;
 use crate::cli::terminal::{clean, counted};
 use crate::store::Store;
 use crate::store::curation::log::{Action, Revision};
+use crate::streams::pager;
 use crate::streams::{csv, json};
 
 /// Arguments of `ewe log`.
@@ -49,12 +49,13 @@ const ACTIONS: [&str; 9] = [
 ];
 
 /// The same for the changes of a task.
-const CHANGES: [&str; 9] = [
+const CHANGES: [&str; 10] = [
     "group",
     "at",
     "who",
     "action",
     "instance_id",
+    "field",
     "before",
     "after",
     "note",
@@ -62,7 +63,7 @@ const CHANGES: [&str; 9] = [
 ];
 
 /// Prints the history.
-pub async fn run(args: &Args) -> anyhow::Result<()> {
+pub async fn run(args: &Args, quiet: bool) -> anyhow::Result<()> {
     let store = Store::open_to_read(&args.db).await?;
     let mut out = Vec::new();
     match args.id {
@@ -81,6 +82,9 @@ pub async fn run(args: &Args) -> anyhow::Result<()> {
         }
     }
     let ended = store.finish().await;
+    if out.is_empty() && !quiet {
+        eprintln!("nothing was changed yet: accepting, editing and all other actions stand here");
+    }
     match args.json || args.csv {
         true => {
             let mut stdout = crate::streams::stdout();
@@ -119,15 +123,16 @@ fn write_change(out: &mut impl Write, change: &Revision) -> io::Result<()> {
         change.action,
         note(change.note.as_deref()),
     )?;
-    // There is nothing before an import.
-    if matches!(change.action.as_str(), "import" | "rescue") {
+    // There is nothing before an import, and nothing to compare in what is beside a task.
+    if matches!(change.action.as_str(), "import" | "rescue") || change.before == change.after {
         return Ok(());
     }
+    let (before, after) = change.sides();
     writeln!(
         out,
         "        from {}\n        to   {}",
-        clean(&change.before),
-        clean(&change.after)
+        clean(&before),
+        clean(&after)
     )
 }
 

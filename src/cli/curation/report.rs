@@ -29,7 +29,7 @@ pub async fn run(args: &Args, globals: &crate::cli::Globals) -> anyhow::Result<(
         let result = serde_json::json!({"db": args.db.to_string_lossy(), "out": args.out.to_string_lossy()});
         println!("{}", crate::streams::json::value(&result));
     } else if !globals.quiet {
-        eprintln!("{}: written", args.out.display());
+        eprintln!("{}: written; any browser shows it", args.out.display());
     }
     Ok(())
 }

@@ -2,11 +2,11 @@
 
 use std::{io::Write, path::PathBuf};
 
-use super::for_programs;
+use super::{for_programs, list};
 use crate::cli::args::select::Select;
-use crate::cli::pager;
 use crate::cli::terminal::{columns, fitted};
-use crate::store::Store;
+use crate::store::{Filter, Store};
+use crate::streams::pager;
 
 /// Arguments of `ewe search`.
 #[derive(Debug, clap::Args)]
@@ -37,18 +37,30 @@ pub struct Args {
     pub csv: bool,
 }
 
+/// Matches that are counted one by one at most.
+const COUNTED: i64 = 10_000;
+
 /// The columns of `--csv`.
 const COLUMNS: [&str; 4] = ["id", "review", "instruction", "snippet"];
 
 /// Prints the tasks that match.
-pub async fn run(args: &Args) -> anyhow::Result<()> {
+pub async fn run(args: &Args, quiet: bool) -> anyhow::Result<()> {
     let store = Store::open_to_read(&args.db).await?;
     store.check_choices(&args.select.filter()).await?;
     let also = args.select.choice.traits.text.iter();
     let words: Vec<&str> = args.words.iter().chain(also).map(String::as_str).collect();
-    let mut hits = store
-        .search(&words.join(" "), &args.select.filter(), args.limit)
-        .await?;
+    let words = words.join(" ");
+    let mut hits = store.search(&words, &args.select.filter(), args.limit).await?;
+    let all = match hits.len() as i64 == args.limit && !(args.json || args.csv || quiet) {
+        true => {
+            let filter = Filter {
+                text: Some(words.clone()),
+                ..args.select.filter()
+            };
+            Some(store.count(&filter, Some(COUNTED + 1)).await?)
+        }
+        false => None,
+    };
     let ended = store.finish().await;
     if args.json || args.csv {
         for hit in &mut hits {
@@ -84,9 +96,35 @@ pub async fn run(args: &Args) -> anyhow::Result<()> {
     }
     ended?;
     if hits.is_empty() {
-        eprintln!("no such task has all of these words\nhint: fewer of them, or `mail*` for every ending");
+        eprintln!("{}", nothing(&words));
+    } else if let Some(all) = all.filter(|&all| all > hits.len() as i64) {
+        let of = list::up_to(COUNTED, all);
+        eprintln!("{} of {of}, the best first; more: --limit N", hits.len());
     }
     Ok(())
+}
+
+/// What to try instead of words that no task has.
+fn nothing(words: &str) -> String {
+    let several = words.split_whitespace().count() > 1;
+    let stem = words
+        .split_whitespace()
+        .next()
+        .filter(|word| word.chars().all(char::is_alphanumeric));
+    let ending = stem.map(|stem| format!("`{stem}*` for every ending"));
+    let hints: Vec<String> = several
+        .then(|| "fewer of them".to_owned())
+        .into_iter()
+        .chain(ending)
+        .collect();
+    let said = match several {
+        true => "no such task has all of these words",
+        false => "no such task has this word",
+    };
+    match hints.is_empty() {
+        true => said.to_owned(),
+        false => format!("{said}\nhint: {}", hints.join(", or ")),
+    }
 }
 
 fn marked(snippet: &str, begin: &str, end: &str) -> String {

@@ -5,17 +5,22 @@ use std::{
     path::PathBuf,
 };
 
-use crate::cli::pager;
 use crate::cli::terminal::{clean, indent, one_line};
-use crate::curate::view::{PassageView, TaskView};
+use crate::curate;
+use crate::curate::view::{FieldView, PassageView, TaskView};
 use crate::interchange::turns;
 use crate::store::Store;
 use crate::store::curation::judgment::Judgment;
 use crate::store::curation::log::Revision;
+use crate::store::curation::validation::Validation;
 use crate::store::query::figures::{InfluenceOn, InstanceFigures};
 use crate::store::query::neighbor::StoredNeighbor;
 use crate::store::query::provenance::{Provenance, SourceFile};
 use crate::store::task::StoredTask;
+use crate::store::teams::comment::Comment;
+use crate::store::teams::opinion::Assigned;
+use crate::streams::pager;
+use crate::task::Turn;
 use crate::text::counted;
 
 /// Arguments of `ewe show`.
@@ -37,7 +42,7 @@ pub struct Args {
 /// Prints one task with all its details.
 pub async fn run(args: &Args) -> anyhow::Result<()> {
     let store = Store::open_to_read(&args.db).await?;
-    let view = TaskView::load(&store, args.id).await?;
+    let view = TaskView::load(&store, args.id, &curate::who()).await?;
     let ended = store.finish().await;
     let mut out = Vec::new();
     if args.json {
@@ -58,13 +63,19 @@ fn print(out: &mut impl Write, view: &TaskView) -> io::Result<()> {
     if let Some(source) = &view.source {
         print_source(out, source)?;
     }
+    print_fields(out, &view.fields)?;
     print_texts(out, view)?;
     for passage in &view.passages {
         print_passage(out, passage)?;
     }
+    print_reviewers(out, &view.assigned)?;
+    print_comments(out, &view.comments)?;
     print_neighbors(out, &view.neighbors)?;
     for judgment in &view.judgments {
         print_judgment(out, judgment)?;
+    }
+    for validation in &view.validations {
+        print_validation(out, validation)?;
     }
     for figures in &view.figures {
         print_figures(out, figures)?;
@@ -73,14 +84,18 @@ fn print(out: &mut impl Write, view: &TaskView) -> io::Result<()> {
         writeln!(out, "\ninfluenced by")?;
         print_influence(out, &view.influenced_by)?;
     }
-    if let Some(evolution) = &view.evolution {
-        writeln!(
+    match &view.evolution {
+        Some(evolution) if evolution.is_continuation() => {
+            writeln!(out, "\ncontinues task {}", evolution.parent_task_id)?;
+        }
+        Some(evolution) => writeln!(
             out,
             "\nmade of task {} · {}\n  {}",
             evolution.parent_task_id,
             clean(&evolution.operator),
             one_line(&evolution.parent, 100)
-        )?;
+        )?,
+        None => {}
     }
     for revision in &view.history {
         print_revision(out, revision)?;
@@ -121,6 +136,23 @@ fn print_source(out: &mut impl Write, source: &SourceFile) -> io::Result<()> {
     writeln!(out)
 }
 
+/// Prints the values of the fields that people added.
+fn print_fields(out: &mut impl Write, fields: &[FieldView]) -> io::Result<()> {
+    let own: Vec<&FieldView> = fields.iter().filter(|field| !field.shown.is_empty()).collect();
+    if own.is_empty() {
+        return Ok(());
+    }
+    writeln!(out, "\nfields")?;
+    for view in own {
+        let (name, value) = (clean(&view.field.name), &view.shown);
+        match value.contains('\n') {
+            true => writeln!(out, "  {name}\n{}", indent(value, 4))?,
+            false => writeln!(out, "  {name}: {}", clean(value))?,
+        }
+    }
+    Ok(())
+}
+
 /// Prints the system message, the instruction and the instances.
 fn print_texts(out: &mut impl Write, view: &TaskView) -> io::Result<()> {
     if let Some(system) = &view.task.system {
@@ -132,15 +164,12 @@ fn print_texts(out: &mut impl Write, view: &TaskView) -> io::Result<()> {
         if !instance.input.is_empty() {
             writeln!(out, "  input\n{}", indent(&instance.input, 4))?;
         }
-        writeln!(out, "  output\n{}", indent(&instance.output, 4))?;
+        let first = turns::first_answer(&instance.output, instance.extra.as_deref());
+        print_said(out, "output", &first)?;
         for (place, turn) in turns::of_column(instance.turns.as_deref()).iter().enumerate() {
-            writeln!(
-                out,
-                "  turn {place} · {}\n{}",
-                clean(&turn.role),
-                indent(&turn.content, 4)
-            )?;
-            for (name, value) in &turn.fields {
+            print_said(out, &format!("turn {place} · {}", clean(&turn.role)), turn)?;
+            let others = turn.fields.iter();
+            for (name, value) in others.filter(|(name, value)| !turns::is_reasoning(name, value)) {
                 writeln!(out, "    {}\n{}", clean(name), indent(value, 6))?;
             }
         }
@@ -149,6 +178,20 @@ fn print_texts(out: &mut impl Write, view: &TaskView) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Prints the text of a message below its label, with its reasoning marked as such.
+fn print_said(out: &mut impl Write, label: &str, turn: &Turn) -> io::Result<()> {
+    let (thought, text) = turns::parted(turn);
+    writeln!(out, "  {label}")?;
+    if let Some(thought) = thought {
+        writeln!(
+            out,
+            "    (reasoning)\n{}\n    (answer)",
+            indent(thought.trim(), 6)
+        )?;
+    }
+    writeln!(out, "{}", indent(&text, 4))
 }
 
 /// Prints a passage that the task was made from. The words that the output has are between «».
@@ -182,6 +225,31 @@ fn print_passage(out: &mut impl Write, view: &PassageView) -> io::Result<()> {
     writeln!(out, "{}", indent(&text, 2))
 }
 
+/// Prints whom the task is assigned to, and what they said.
+fn print_reviewers(out: &mut impl Write, assigned: &[Assigned]) -> io::Result<()> {
+    if assigned.is_empty() {
+        return Ok(());
+    }
+    writeln!(out, "\nreviewers")?;
+    for one in assigned {
+        writeln!(out, "  {}: {}", clean(&one.reviewer), one.said())?;
+    }
+    Ok(())
+}
+
+fn print_comments(out: &mut impl Write, comments: &[Comment]) -> io::Result<()> {
+    for comment in comments {
+        writeln!(
+            out,
+            "\ncomment by {} · {}\n{}",
+            clean(&comment.author),
+            comment.created_at,
+            indent(&comment.text, 2)
+        )?;
+    }
+    Ok(())
+}
+
 fn print_neighbors(out: &mut impl Write, neighbors: &[StoredNeighbor]) -> io::Result<()> {
     if neighbors.is_empty() {
         return Ok(());
@@ -200,6 +268,7 @@ fn print_neighbors(out: &mut impl Write, neighbors: &[StoredNeighbor]) -> io::Re
 
 fn print_judgment(out: &mut impl Write, judgment: &Judgment) -> io::Result<()> {
     let score = match (judgment.expected, judgment.score) {
+        (Some(mean), _) if judgment.rubric.is_some() => format!("score {mean:.2}"),
         (Some(expected), _) => format!("score {expected:.2} by likelihood"),
         (None, Some(score)) => format!("score {score}"),
         (None, None) => "no score".to_string(),
@@ -215,7 +284,42 @@ fn print_judgment(out: &mut impl Write, judgment: &Judgment) -> io::Result<()> {
         judgment.ordinal,
         clean(&judgment.model),
         judgment.created_at,
-        indent(judgment.problem.as_ref().unwrap_or(&judgment.reason), 2)
+        indent(&said(judgment), 2)
+    )
+}
+
+/// What a judge said: its reason, or a line for each criterion of the rubric.
+fn said(judgment: &Judgment) -> String {
+    let problem = judgment.problem.clone();
+    let Some((rubric, criteria)) = judgment.rubric.as_ref().zip(judgment.criteria()) else {
+        return problem.unwrap_or_else(|| judgment.reason.clone());
+    };
+    let lines = criteria.iter().map(|of| {
+        let reason = if of.reason.is_empty() {
+            String::new()
+        } else {
+            format!(": {}", of.reason)
+        };
+        format!("\n{} {} of {}{reason}", of.criterion, of.score, of.highest)
+    });
+    format!("by the rubric {rubric}{}", lines.collect::<String>())
+}
+
+fn print_validation(out: &mut impl Write, validation: &Validation) -> io::Result<()> {
+    let what = if validation.accepted {
+        "accepted"
+    } else {
+        "rejected"
+    };
+    let reason = match validation.reason.is_empty() {
+        true => String::new(),
+        false => format!(": {}", clean(&validation.reason)),
+    };
+    writeln!(
+        out,
+        "\ninstance {} · {what} by `{}`{reason}",
+        validation.ordinal,
+        clean(&validation.validator)
     )
 }
 
@@ -261,13 +365,10 @@ fn print_revision(out: &mut impl Write, revision: &Revision) -> io::Result<()> {
         write!(out, " · {}", clean(note))?;
     }
     writeln!(out)?;
-    if !matches!(revision.action.as_str(), "import" | "rescue") {
-        writeln!(
-            out,
-            "  from {}\n  to   {}",
-            clean(&revision.before),
-            clean(&revision.after)
-        )?;
+    let is_compared = revision.before != revision.after;
+    if is_compared && !matches!(revision.action.as_str(), "import" | "rescue") {
+        let (before, after) = revision.sides();
+        writeln!(out, "  from {}\n  to   {}", clean(&before), clean(&after))?;
     }
     Ok(())
 }

@@ -3,9 +3,9 @@
 use std::{io::Write, path::PathBuf};
 
 use crate::{
-    cli::pager,
     report::{Figures, summary},
     store::Store,
+    streams::pager,
 };
 
 /// Arguments of `ewe stats`.

@@ -13,6 +13,7 @@ use crate::{
     },
     next::{self, NextCommands},
     pipeline::export::{self, Exported},
+    reasoning::ReasoningChoice,
     store::{Filter, Store},
     task::Review,
     text::chosen,
@@ -26,7 +27,7 @@ pub struct Args {
     pub db: PathBuf,
 
     /// What to write [possible values: alpaca, dolly, chat, sharegpt, completion, self-instruct,
-    /// parquet]
+    /// oasst, parquet]
     #[arg(long, value_name = "FORMAT", value_parser = format)]
     pub format: ExportFormat,
 
@@ -49,6 +50,11 @@ pub struct Args {
     /// fields of imported rows
     #[arg(long)]
     pub plain: bool,
+
+    /// Whether the reasoning of answers is written: fields such as `reasoning_content`, and text
+    /// between marks such as `<think>`
+    #[arg(long, value_enum, default_value_t)]
+    pub reasoning: ReasoningChoice,
 
     /// Print the result as JSON
     #[arg(long)]
@@ -110,7 +116,10 @@ pub async fn run(args: &Args, globals: &crate::cli::Globals) -> anyhow::Result<(
         &args.out,
         &filter,
         args.min_score,
-        ExportOptions { plain: args.plain },
+        ExportOptions {
+            plain: args.plain,
+            reasoning: args.reasoning,
+        },
     )
     .await?;
     let unscored = match args.min_score {

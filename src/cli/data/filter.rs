@@ -4,6 +4,7 @@ use crate::cli::args::number::some;
 use crate::cli::args::reading::ReadingArgs;
 use crate::cli::args::size;
 use crate::cli::terminal::{counted, one_line};
+use crate::filter::Compared;
 use crate::filter::rouge::Threshold;
 use crate::filter::rules::RuleSet;
 use crate::interchange::Need;
@@ -38,16 +39,26 @@ pub struct Args {
     /// Also reject rows that are similar to a task of this file; with --rules default also rows
     /// that have an instruction, an input or 13 words in a row in common with one. May be given
     /// several times
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, help_heading = "Near-duplicates", value_name = "FILE")]
     pub against: Vec<PathBuf>,
 
     /// Compare rows with those of --against only, not with one another
-    #[arg(long, requires = "against", conflicts_with_all = ["db", "memory"])]
+    #[arg(long, help_heading = "Near-duplicates", requires = "against", conflicts_with_all = ["db", "memory"])]
     pub apart: bool,
 
     /// ROUGE-L F1 above which two instructions are near-duplicates
-    #[arg(long, value_name = "F1", default_value = "0.7")]
+    #[arg(
+        long,
+        help_heading = "Near-duplicates",
+        value_name = "F1",
+        default_value = "0.7"
+    )]
     pub threshold: Threshold,
+
+    /// What of a conversation is compared with others: its first question, or all that is said.
+    /// Tasks of one turn are compared by their instruction
+    #[arg(long, help_heading = "Near-duplicates", value_enum, default_value_t)]
+    pub compare: Compared,
 
     /// Rules for each row: self-instruct, alpaca, default, none (near-duplicates only), or a TOML
     /// file
@@ -60,7 +71,7 @@ pub struct Args {
     pub reading: ReadingArgs,
 
     /// Name the most similar row in every verdict, not only for near-duplicates; takes longer
-    #[arg(long, requires = "verdicts")]
+    #[arg(long, help_heading = "Near-duplicates", requires = "verdicts")]
     pub nearest: bool,
 
     /// Write the kept rows to this file: Parquet, one JSON array, CSV, TSV or JSON lines, as the
@@ -110,6 +121,7 @@ fn filter_files(args: &Args, rules: RuleSet, quiet: bool) -> Result<()> {
             against: args.against.clone(),
             apart: args.apart,
             threshold: args.threshold,
+            compared: args.compare,
             rules,
             nearest: args.nearest,
             reading: args.reading.reading(Need::Instruction)?,
@@ -171,6 +183,7 @@ async fn filter_dataset(args: &Args, db: &Path, rules: RuleSet, quiet: bool) -> 
             against: args.against.clone(),
             reading: args.reading.reading(Need::Instruction)?,
             threshold: args.threshold,
+            compared: args.compare,
             rules,
             nearest: args.nearest,
             dry_run: args.dry_run,
@@ -245,8 +258,8 @@ fn print_refiltered(out: &mut impl Write, db: &Path, dry_run: bool, refiltered: 
             "{}",
             chosen(
                 *kept_by_people,
-                "task objected to stays because somebody accepted it",
-                "tasks objected to stay because somebody accepted them"
+                "task objected to stays because it is accepted",
+                "tasks objected to stay because they are accepted"
             )
         )?;
     }

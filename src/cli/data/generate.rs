@@ -3,7 +3,7 @@
 use super::judge::JudgeBar;
 use crate::backend::Backend;
 use crate::cli::args::live::Live;
-use crate::cli::args::{batch, budget, endpoint, local, number, quality, recipe};
+use crate::cli::args::{batch, budget, endpoint, local, number, quality, recipe, validator};
 use crate::cli::interrupt;
 use crate::cli::terminal::{clean, counted};
 use crate::client::Client;
@@ -93,6 +93,10 @@ pub struct Args {
     #[command(flatten)]
     pub judge: quality::Args,
 
+    /// The user's validator.
+    #[command(flatten)]
+    pub validator: validator::Args,
+
     /// The device of a local model.
     #[command(flatten)]
     pub place: local::DeviceArgs,
@@ -119,8 +123,10 @@ impl Args {
             budget: self.budget.budget(),
             min_novelty: self.min_novelty,
             evolve: self.recipe.evolve(&recipe)?,
+            turns: self.recipe.turns()?,
             recipe,
             topics: self.recipe.topics()?,
+            validator: self.validator.config(),
         })
     }
 }
@@ -238,6 +244,8 @@ impl GrowingDataset {
         let mut show = |event: GenerateEvent<'_>| match event {
             GenerateEvent::Begins(now) => {
                 let priced = args.budget.is_priced();
+                // With a file nothing is waited for.
+                let quiet = quiet || batch.is_some();
                 let shown = Live::new(now.accepted, now.target, args.json, priced, quiet);
                 if now.accepted < now.target && batch.is_none() {
                     shown.begin(&beginning(args, backend.model(), now.target - now.accepted));
@@ -335,6 +343,7 @@ fn report(args: &Args, generated: &Generated) {
             clean(&told)
         );
     }
+    super::validate::warn(&progress.faults);
     if let Some(judged) = judged {
         println!("{}: {}", args.db.display(), super::judge::sentence(judged));
         super::judge::warn(judged);
@@ -375,7 +384,7 @@ fn to_json(generated: &Generated) -> serde_json::Value {
         "rejected_by_reason": progress.rejected, "novelty": progress.novelty,
         "requests": progress.requests, "tokens": progress.tokens(),
         "prompt_tokens": progress.prompt_tokens, "completion_tokens": progress.completion_tokens,
-        "cost": progress.cost, "complaints": super::judge::complaints(&progress.complaints)});
+        "cost": progress.cost, "validator_failed": progress.faults.count, "complaints": super::judge::complaints(&progress.complaints)});
     if let Some(batch) = &generated.batch {
         json["batch"] = batch.to_json();
     }

@@ -3,13 +3,13 @@
 use std::{io::Write, path::PathBuf};
 
 use crate::cli::args::reading::ReadingArgs;
-use crate::cli::terminal::counted;
+use crate::cli::terminal::{clean, counted};
 use crate::{
     curate,
     interchange::{Need, left_out::LeftOut, notes::Notes},
     next::NextCommands,
     pipeline::{
-        import::{self, Imported},
+        import::{self, ImportOptions, Imported, fields::Wanted},
         neighbors,
     },
     report::Figures,
@@ -28,6 +28,11 @@ pub struct Args {
     /// standard input
     pub file: PathBuf,
 
+    /// The columns that become fields of your own, to filter and sort by: names with commas between
+    /// them, all, or none [default: those that the dataset has fields for]
+    #[arg(long, value_name = "NAME,…|all|none")]
+    pub fields: Option<Wanted>,
+
     /// How to read the file
     #[command(flatten)]
     pub reading: ReadingArgs,
@@ -44,7 +49,11 @@ pub async fn run(args: &Args, quiet: bool) -> anyhow::Result<()> {
     let reading = args.reading.reading(Need::Task)?;
     let mut left_out = LeftOut::begin(&args.reading.policy(), quiet)?;
     let mut notes = Notes::default();
-    let imported = import::import(&store, &args.file, &reading, &mut left_out, &mut notes, &who).await?;
+    let options = ImportOptions {
+        who: &who,
+        fields: args.fields.clone().unwrap_or_default(),
+    };
+    let imported = import::import(&store, &args.file, &reading, &mut left_out, &mut notes, &options).await?;
     if !quiet && imported.change.is_some() {
         notes.lines(true).iter().for_each(|line| eprintln!("{line}"));
     }
@@ -91,6 +100,25 @@ fn print(out: &mut impl Write, args: &Args, imported: &Imported) -> std::io::Res
             change.group
         )?,
         None => writeln!(out)?,
+    }
+    for field in &imported.new_fields {
+        writeln!(out, "new field `{}` of type {}", clean(&field.name), field.kind)?;
+    }
+    if !imported.skipped_columns.is_empty() {
+        let names = imported
+            .skipped_columns
+            .iter()
+            .map(|name| format!("`{}`", clean(name)));
+        let names = names.collect::<Vec<_>>().join(", ");
+        writeln!(out, "no fields, but kept beside the texts: {names}")?;
+    }
+    if let Some(labelled) = imported.labelled {
+        let tasks = counted(labelled.tasks, "task");
+        let group = labelled.group;
+        writeln!(
+            out,
+            "{tasks} already here labelled (action {group}; `ewe undo` takes it back)"
+        )?;
     }
     let mut skipped = Vec::new();
     for (rows, what) in [

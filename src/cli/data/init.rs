@@ -82,7 +82,7 @@ pub async fn run(args: &Args, quiet: bool) -> anyhow::Result<()> {
     NextCommands::default()
         .with(
             format!("ewe generate --db {db} --target 100 --model DIR"),
-            "let a model write tasks",
+            "let a model write tasks; DIR or a hub id",
         )
         .with(format!("ewe curate --db {db}"), "look at the seeds")
         .say(quiet);

@@ -6,6 +6,7 @@ use crate::cli::args::{batch, budget, endpoint, local, number};
 use crate::cli::interrupt;
 use crate::cli::terminal::{clean, counted, mean};
 use crate::client::batch_backend::BatchBackend;
+use crate::generate::rubric;
 use crate::next::NextCommands;
 use crate::pipeline::Ending;
 use crate::pipeline::batch::BatchSummary;
@@ -13,6 +14,7 @@ use crate::pipeline::commands::{self, JudgeRequest, Judged};
 use crate::pipeline::futility::told;
 use crate::pipeline::judge::{JudgeConfig, JudgeProgress};
 use crate::progress::{ProgressMeter, clock};
+use crate::prompt::rubric::Rubric;
 use crate::store::Store;
 use crate::store::curation::judgment::JudgeSelection;
 use crate::store::file::lock::WorkLock;
@@ -63,6 +65,11 @@ pub struct Args {
     #[arg(long, value_enum, default_value = "text")]
     pub by: JudgedBy,
 
+    /// Judge by a rubric of your own, a TOML file with criteria, weights, scales and examples, in
+    /// place of one score from 1 to 5
+    #[arg(long, value_name = "FILE")]
+    pub rubric: Option<PathBuf>,
+
     /// The budget.
     #[command(flatten)]
     pub budget: budget::Args,
@@ -83,6 +90,7 @@ pub struct Args {
 /// An open dataset, locked for judging.
 pub struct JudgedDataset {
     store: Store,
+    rubric: Option<Rubric>,
     _lock: WorkLock,
 }
 
@@ -94,9 +102,14 @@ pub fn open(args: &Args) -> LocalBoxFuture<'_, Result<JudgedDataset>> {
 }
 
 async fn open_dataset(args: &Args) -> Result<JudgedDataset> {
+    let rubric = args.rubric.as_deref().map(rubric::read).transpose()?;
     let store = Store::open(&args.db).await?;
     let lock = store.lock_for_judge().await?;
-    Ok(JudgedDataset { store, _lock: lock })
+    Ok(JudgedDataset {
+        store,
+        rubric,
+        _lock: lock,
+    })
 }
 
 /// Judges with the model behind an endpoint, or with batch files.
@@ -165,6 +178,7 @@ impl JudgedDataset {
             },
             limit: args.limit,
             by: args.by,
+            rubric: self.rubric.clone(),
             budget: args.budget.budget(),
         };
         let request = JudgeRequest {
@@ -282,13 +296,19 @@ pub(in crate::cli) fn sentence(judged: &JudgeProgress) -> String {
     let average = judged
         .mean()
         .map_or("-".to_string(), |score| mean((score * 10.0).round() / 10.0));
+    let criteria: Vec<String> = judged
+        .criteria_means()
+        .into_iter()
+        .map(|(name, mean)| format!("; {name} {mean:.2}"))
+        .collect();
     format!(
-        "{} of {} judged by {} ({}; {} unreadable; mean {average}); {}, {}",
+        "{} of {} judged by {} ({}; {} unreadable; mean {average}{}); {}, {}",
         judged.judged(),
         counted(judged.total as i64, "instance"),
         clean(&judged.model),
         scores.collect::<Vec<_>>().join(", "),
         judged.unreadable,
+        criteria.concat(),
         counted(judged.requests, "request"),
         counted(judged.prompt_tokens + judged.completion_tokens, "token")
     )
@@ -317,6 +337,12 @@ pub(in crate::cli) fn to_json(judged: &JudgeProgress) -> serde_json::Value {
     let mut said = json!(judged);
     said["judged"] = judged.judged().into();
     said["mean"] = judged.mean().into();
+    if judged.rubric.is_some() {
+        let means = judged.criteria_means().into_iter();
+        said["criteria"] = means
+            .map(|(name, mean)| (name.to_string(), json!(mean)))
+            .collect();
+    }
     said["complaints"] = complaints(&judged.complaints);
     said
 }

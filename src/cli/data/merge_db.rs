@@ -113,11 +113,7 @@ fn print_brought(out: &mut impl Write, input: &MergedInput) -> std::io::Result<(
         write!(out, " (action {action}; `ewe undo {action}` takes it back)")?;
     }
     if input.kept_by_people > 0 {
-        write!(
-            out,
-            ", {} kept because somebody accepted them",
-            input.kept_by_people
-        )?;
+        write!(out, ", {} kept because they are accepted", input.kept_by_people)?;
     }
     writeln!(out)
 }

@@ -10,7 +10,9 @@ pub mod import;
 pub mod init;
 pub mod judge;
 pub mod merge_db;
+pub mod recipe;
 pub mod split;
+pub mod validate;
 
 use crate::backend::Backend;
 use crate::cli::args::{batch, endpoint};

@@ -44,13 +44,13 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub seed: u64,
 
-    /// Which tasks
-    #[command(flatten)]
-    pub select: Select,
-
     /// Print the result as JSON
     #[arg(long)]
     pub json: bool,
+
+    /// Which tasks
+    #[command(flatten)]
+    pub select: Select,
 }
 
 /// Holds tasks out, or none any more.

@@ -28,6 +28,22 @@ pub const EXAMPLES: &[(&str, [&str; 3])] = &[
         ],
     ),
     (
+        "validate",
+        [
+            "ewe validate --db farm.db --validator \"python3 check.py\"",
+            "ewe validate --db farm.db --validator ./check --origin machine --dry-run",
+            "ewe validate --db farm.db --validator ./check --again --validator-timeout 60",
+        ],
+    ),
+    (
+        "recipe",
+        [
+            "ewe recipe show alpaca > mine.toml",
+            "ewe recipe check mine.toml",
+            "ewe recipe check mine.toml --db farm.db",
+        ],
+    ),
+    (
         "filter",
         [
             "ewe filter data.jsonl --out kept.jsonl --verdicts why.jsonl",
@@ -156,11 +172,59 @@ pub const EXAMPLES: &[(&str, [&str; 3])] = &[
         ],
     ),
     (
+        "unsure",
+        [
+            "ewe unsure --db farm.db 216 --as anna",
+            "ewe unsure --db farm.db 216-219 --as anna --reason \"needs a vet\"",
+            "ewe unsure --db farm.db --text medicine --as anna --yes",
+        ],
+    ),
+    (
+        "assign",
+        [
+            "ewe assign --db farm.db --to anna,ben,carol --each 2",
+            "ewe assign --db farm.db 216-230 --to anna",
+            "ewe assign --db farm.db --withdraw --to ben",
+        ],
+    ),
+    (
+        "agreement",
+        [
+            "ewe agreement --db farm.db",
+            "ewe agreement --db farm.db --origin machine",
+            "ewe agreement --db farm.db --json",
+        ],
+    ),
+    (
+        "comment",
+        [
+            "ewe comment --db farm.db 216 \"is this still true?\"",
+            "ewe comment --db farm.db 216-219 230 \"all of one document\"",
+            "ewe comment --db farm.db 216 \"agreed\" --as anna",
+        ],
+    ),
+    (
         "edit",
         [
             "ewe edit --db farm.db 219",
             "ewe edit --db farm.db 219 --output \"A better answer.\"",
             "ewe edit --db farm.db 219 --instance 1 --input x --reason typo",
+        ],
+    ),
+    (
+        "field",
+        [
+            "ewe field add --db farm.db difficulty --values easy,medium,hard --key h",
+            "ewe field list --db farm.db",
+            "ewe field rename --db farm.db difficulty level",
+        ],
+    ),
+    (
+        "label",
+        [
+            "ewe label --db farm.db 7 9-12 difficulty=hard",
+            "ewe label --db farm.db topics+=math --text sheep",
+            "ewe label --db farm.db 7 difficulty=",
         ],
     ),
     (

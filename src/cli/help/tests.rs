@@ -106,9 +106,8 @@ fn help_fits_80_columns() {
 }
 
 /// Commands without `--json`, and the option that receives their result as JSON; none for those
-/// that talk to people, or whose output is for a shell or a printer. Influences are in the dataset,
-/// where `ewe list --json` has them.
-const WITHOUT_JSON: [(&str, Option<&str>); 12] = [
+/// that talk to people, or whose output is for a shell or a printer.
+const WITHOUT_JSON: [(&str, Option<&str>); 11] = [
     ("review", None),
     ("curate", None),
     ("chat", None),
@@ -116,7 +115,6 @@ const WITHOUT_JSON: [(&str, Option<&str>); 12] = [
     ("demo", None),
     ("completions", None),
     ("man", None),
-    ("influence", None),
     ("score", Some("out")),
     ("eval", Some("out")),
     ("compare", Some("out")),

@@ -66,6 +66,10 @@ pub struct Args {
     /// Device: auto (a GPU if there is one), cpu, or cuda:N
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     pub device: String,
+
+    /// Print the result as JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 impl Args {
@@ -92,6 +96,7 @@ impl Args {
             direction: self.direction,
             seed: self.seed,
             device: self.device.clone(),
+            json: self.json,
         })
     }
 }

@@ -2,9 +2,11 @@
 
 use crate::cli::args::formats::FormatArgs;
 use crate::cli::args::number;
+use crate::cli::args::ranks;
 use crate::cli::args::size;
 use crate::finetune::{LORA_RANK, LoraSettings, Method};
-use crate::job::plan::{GpuChoice, PlanJob, PlanServeJob};
+use crate::job::plan::{GpuChoice, Link, PlanJob, PlanServeJob};
+use crate::job::train::Shard;
 use std::path::PathBuf;
 
 /// Arguments of `ewe plan`.
@@ -52,10 +54,22 @@ pub struct Args {
     #[arg(long, value_name = "SIZE", value_parser = size::parse)]
     pub memory: Option<u64>,
 
-    /// GPUs of a data-parallel run, each of which holds all that is listed; says what they exchange
-    /// in a step
+    /// GPUs of each machine that train together; says what they exchange in a step
     #[arg(long, help_heading = "Several processes", value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub gpus: u32,
+
+    /// Machines that train together, each with --gpus
+    #[arg(long, help_heading = "Several processes", value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub nodes: u32,
+
+    /// Divide parameters, gradients and optimizer state of a full fine-tune among this many GPUs,
+    /// or `all`, as `ewe train --shard` does
+    #[arg(long, help_heading = "Several processes", value_name = "N|all", value_parser = ranks::shard)]
+    pub shard: Option<Shard>,
+
+    /// The slowest connection from one GPU to the next [default: nvlink, with --nodes ib400]
+    #[arg(long, help_heading = "Several processes", value_enum)]
+    pub link: Option<Link>,
 
     /// Plan `ewe serve` instead of a fine-tune: how many sequences of which length fit
     #[arg(long)]
@@ -113,6 +127,8 @@ impl Args {
                 ..LoraSettings::default()
             },
             formats: self.formats.resolve(),
+            precision: self.formats.precision,
+            formats_are_given: self.formats.are_given(),
             micro_tokens: self.micro_tokens.into(),
             target_tokens: self.target_tokens.map(u64::from),
             cut: self.cut,
@@ -121,6 +137,9 @@ impl Args {
             utilisation: self.utilisation,
             memory: self.memory,
             gpus: self.gpus.into(),
+            nodes: self.nodes.into(),
+            shard: self.shard,
+            link: self.link,
             json: self.json,
         }
     }

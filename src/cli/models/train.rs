@@ -11,6 +11,7 @@ use crate::interchange::Need;
 use crate::job::rows::RowsFile;
 use crate::job::train::{RowSource, SaveEvery, TrainJob};
 use crate::prompt::template::TemplateChoice;
+use crate::reasoning::ReasoningChoice;
 use crate::settings::written::RunOptions;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -119,6 +120,17 @@ pub struct Args {
         default_value_t
     )]
     pub loss: AnswerLoss,
+
+    /// Whether answers are trained on with their reasoning, fields such as `reasoning_content`:
+    /// kept, the chat template decides what it writes, as in `transformers`
+    #[arg(
+        long,
+        help_heading = "Model and result",
+        value_enum,
+        value_name = "WHICH",
+        default_value_t
+    )]
+    pub reasoning: ReasoningChoice,
 
     /// Passes over the training rows [default: 1]
     #[arg(long, help_heading = "Optimization", value_name = "N", conflicts_with = "steps", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
@@ -259,6 +271,7 @@ impl Args {
             adapter: self.adapter.clone(),
             template: self.template.clone().or(file),
             loss: self.loss,
+            reasoning: self.reasoning,
             epochs: self.epochs,
             steps: self.steps,
             batch_size: self.batch_size,
@@ -273,6 +286,7 @@ impl Args {
             max_length: self.max_length,
             precision: self.formats.precision,
             formats: self.formats.resolve(),
+            formats_are_given: self.formats.are_given(),
             order: self.order,
             seed: self.seed,
             save_every: self.save_every,

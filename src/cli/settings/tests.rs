@@ -12,7 +12,7 @@ use clap::{Arg, ArgAction};
 use std::ffi::OsStr;
 
 /// Values of which every option takes one.
-const VALUES: [&str; 21] = [
+const VALUES: [&str; 23] = [
     "1",
     "2",
     "100",
@@ -25,6 +25,7 @@ const VALUES: [&str; 21] = [
     "1GB",
     "1m",
     "pending",
+    "accepted",
     "seed",
     "alpaca",
     "instruction=x",
@@ -34,6 +35,7 @@ const VALUES: [&str; 21] = [
     "127.0.0.1:9",
     "http://127.0.0.1:9",
     "http://localhost",
+    "text",
 ];
 
 fn words(line: &[String]) -> Vec<OsString> {

@@ -23,15 +23,44 @@ function named(turns) {
   });
 }
 
-/** Lays out the messages of an instance in their order. `key` names the instance, so that long texts stay unfolded. */
-export function laidOut(instance, key) {
+const REASONING = ["reasoning_content", "thinking", "reasoning"];
+
+/** Parts a message into its reasoning, in a field or between `<think>` and `</think>` at its beginning, its text and its other fields. */
+export function parted({ role, content, ...fields }) {
+  const isReasoning = ([name, value]) => REASONING.includes(name) && typeof value === "string";
+  const said = Object.entries(fields).filter(isReasoning).map(([, value]) => value);
+  const others = Object.fromEntries(Object.entries(fields).filter((field) => !isReasoning(field)));
+  const marked = role === "assistant" ? /^\s*<think>([\s\S]*?)<\/think>\s*([\s\S]+)$/i.exec(content ?? "") : null;
+  return { role, others, reasoning: [...said, marked?.[1].trim()].filter(Boolean).join("\n\n"), content: marked ? marked[2] : content ?? "" };
+}
+
+/** Shows reasoning, folded. */
+export const thought = (reasoning) => reasoning && make("details", { class: "reasoning" }, make("summary", {}, "Reasoning"), prose(reasoning));
+
+/** Returns the first answer of an instance as a message, with the other fields that its row has for it. */
+export function firstAnswer(instance) {
+  let fields = {};
+  try {
+    const extra = JSON.parse(instance.extra ?? "{}");
+    const list = extra.messages ?? extra.conversations;
+    fields = Array.isArray(list) ? list.at(-1) : {};
+  } catch {
+    // The column is not JSON, and is shown as it is.
+  }
+  return { ...fields, role: "assistant", content: instance.output };
+}
+
+/** Lays out the messages of an instance in their order. `key` names the instance, so that long texts stay unfolded;
+    `remove` removes the turn of a question. */
+export function laidOut(instance, key, remove) {
   const turns = later(instance);
   if (!turns.length) return null;
   return make("ol", { class: "conversation", "aria-label": "Later turns" }, named(turns).map(({ turn, place, label }) => {
-    const { role, content, reasoning_content: reasoning, ...others } = turn;
+    const { role, content, reasoning, others } = parted(turn);
     return make("li", { class: role === "user" || role === "assistant" ? role : "tool" },
-      typeof reasoning === "string" && make("details", {}, make("summary", {}, "Reasoning"), prose(reasoning)),
-      titled(label, content ?? "", { key: `${key} turn ${place}` }),
+      thought(reasoning),
+      titled(label, content, { key: `${key} turn ${place}` }),
+      role === "user" && make("button", { class: "remove", "aria-label": `Remove turn: ${label}`, onclick: () => remove(instance.ordinal, place) }, "Remove this turn"),
       Object.entries(others).map(([name, value]) => [make("h3", {}, name), prose(JSON.stringify(value, null, 1), "raw")]).flat());
   }));
 }

@@ -1,6 +1,6 @@
-// Dialogs: reason, bulk review, export, confirmation.
+// Dialogs: reason, new turn, bulk review, export, confirmation.
 
-import { $, counted, say } from "./element.js";
+import { $, counted, make, say } from "./element.js";
 import { described, filter } from "./filter.js";
 import { call } from "./server.js";
 
@@ -30,6 +30,39 @@ export async function reason() {
   if (!given) return null;
   suggest(given.get("note"));
   return given.get("note");
+}
+
+/** Asks why one is unsure; null if it is dismissed. */
+export async function doubt() {
+  const given = await ask($("unsure"));
+  return given && given.get("note");
+}
+
+/** Makes a text field for a dialog, with its title above it. */
+const textField = (title, options) => make("label", {}, make("span", {}, title), make("textarea", { dir: "auto", required: "", ...options }));
+
+/** Shows a dialog with these text fields. No fields are left that are not shown. */
+async function askTexts(name, fields) {
+  $(`${name}-texts`).replaceChildren(...fields);
+  const given = await ask($(name));
+  $(`${name}-texts`).replaceChildren();
+  return given;
+}
+
+/** Asks for a comment; null if it is dismissed. Ctrl-Enter ends it. */
+export async function newComment() {
+  const send = (event) => {
+    const { form } = event.target;
+    if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) form.requestSubmit(form.querySelector("[value=yes]"));
+  };
+  const given = await askTexts("comment", [textField("Text", { name: "text", rows: 5, maxlength: 10000, autofocus: "", onkeydown: send })]);
+  return given && given.get("text");
+}
+
+/** Asks for a question and its answer; null if it is dismissed. */
+export async function newTurn() {
+  const given = await askTexts("turn", [textField("Question", { name: "question", rows: 3, autofocus: "" }), textField("Answer", { name: "answer", rows: 6 })]);
+  return given && { question: given.get("question"), answer: given.get("answer") };
 }
 
 /** Asks whether to undo the last action, which was not made in this window. */

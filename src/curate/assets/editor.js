@@ -2,7 +2,7 @@
 // undo takes back.
 
 import * as conversation from "./conversation.js";
-import { make, say } from "./element.js";
+import { by, make, plain, say } from "./element.js";
 import { call } from "./server.js";
 import { headline, keyed, versions } from "./task.js";
 
@@ -146,14 +146,15 @@ export function begin(task, { noted, end }) {
       base = structuredClone(current);
       group = null;
       fill(current);
-      state.textContent = "Somebody else has changed it where you did not.";
+      state.textContent = `${by(current)} has changed it where you did not.`;
       return;
     }
     theirs = current;
     state.textContent = "Not saved yet.";
     both.replaceChildren(...compared());
     notice.replaceChildren(make("div", { class: "conflict", role: "alert", tabindex: "-1" },
-      make("p", {}, "This task was changed meanwhile. What you typed is still in the fields, and not saved."),
+      make("h2", { class: "unseen" }, "Two versions"),
+      make("p", {}, ...plain(`${by(current)} changed this task meanwhile. What you typed is still in the fields, and not saved.`)),
       make("div", { class: "actions" }, keyed("Keep mine", "m", keepMine, true), keyed("Take theirs", "t", takeTheirs, true)),
       both));
   }

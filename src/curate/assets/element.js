@@ -64,6 +64,9 @@ export function prose(text, kind = "") {
 export const facts = (...all) =>
   make("p", { class: "facts" }, all.flat().filter(Boolean).map((fact) => (fact.nodeType ? fact : make("span", {}, plain(String(fact))))));
 
+/** Who changed a task last, to begin a sentence with. */
+export const by = (task) => task.changed_by ?? "Somebody else";
+
 /** What a message offers, by its key. */
 const OFFERS = { u: "Undo", U: "Redo" };
 

@@ -38,7 +38,7 @@ function congratulations(now, file, act) {
     make("button", { type: "button", onclick: act.accepted }, "Show the accepted ones")));
   if (file && (!now || now.accepted.count > 0)) {
     parts.push(make("p", {}, "Train a model on what is accepted:"),
-      make("p", { class: "text raw command" }, `ewe train --db ${quoted(file)} --review accepted --model MODEL --out DIRECTORY`));
+      make("p", { class: "text raw command" }, `ewe train --db ${quoted(file)} --review accepted --model DIR --out tuned`));
   }
   return make("section", { id: "end", class: "over" }, parts);
 }

@@ -78,6 +78,9 @@ function show() {
   // A run that no task is of has none, unless only a sample was looked at.
   const isSample = Object.values(runs).some((of) => of.is_about);
   for (const option of choices("run_id").slice(1)) label(option, () => (runs[option.value] ? amount(runs[option.value]) : { count: 0, isAbout: isSample }));
+  const of = (amounts, value) => (amounts?.[value] ? amount(amounts[value]) : { count: 0, isAbout: isSample });
+  for (const option of choices("split").slice(1)) label(option, () => of(known.splits, option.value));
+  for (const option of choices("is_classification").slice(1)) label(option, () => of(known.classification, String(option.value === "yes")));
   $("labels").replaceChildren(...(known?.labels ?? []).map(([value, of]) => new Option(`${value} (${written(amount(of))})`, value)));
   const now = progress();
   $("progress").hidden = !now || now.all.count === 0;

@@ -1,6 +1,7 @@
 // The filter form, and the URL that keeps it.
 
-import { $ } from "./element.js";
+import { $, make } from "./element.js";
+import { filterField } from "./fields.js";
 
 const form = $("filter");
 const NUMBERS = /^(run_id|min_.*|max_.*)$/;
@@ -8,13 +9,16 @@ const NUMBERS = /^(run_id|min_.*|max_.*)$/;
 /** Returns the filter as the server takes it. */
 export function filter() {
   const chosen = {};
+  const fields = [];
   for (const [name, value] of new FormData(form)) {
     if (name === "sort" || !value.trim()) continue;
-    if (NUMBERS.test(name)) chosen[name] = Number(value);
-    else if (name === "is_classification") chosen[name] = value === "yes";
+    if (name.startsWith("field.")) fields.push(`${name.slice(6)}=${value === "none" ? "" : value}`);
+    else if (NUMBERS.test(name)) chosen[name] = Number(value);
+    else if (["is_classification", "disagreement", "commented"].includes(name)) chosen[name] = value === "yes";
     // The last word is still being typed, so any ending matches.
     else chosen[name] = name === "text" ? value.replace(/([\p{L}\p{N}])$/u, "$1*") : value;
   }
+  if (fields.length) chosen.field = fields.join("\n");
   return chosen;
 }
 
@@ -25,12 +29,16 @@ export function described() {
   const words = [];
   for (const [name, value] of new FormData(form)) {
     if (name === "sort" || !value.trim()) continue;
-    const field = form.elements.namedItem(name);
-    const group = field.closest("fieldset")?.querySelector("legend").textContent.split(",")[0];
-    const label = [group, field.closest("label").querySelector("span").textContent].filter(Boolean).join(" ").toLowerCase();
-    words.push(name === "text" ? `“${value}”` : `${label} ${field.selectedOptions ? field.selectedOptions[0].textContent : value}`);
+    words.push(name === "text" ? `“${value}”` : worded(form.elements.namedItem(name)));
   }
   return words.length ? words.join(", ") : "everything";
+}
+
+/** A field with what is chosen, in words. */
+function worded(field) {
+  const group = field.closest("fieldset")?.querySelector("legend").textContent.split(",")[0];
+  const label = [group, field.closest("label").querySelector("span").textContent].filter(Boolean).join(" ").toLowerCase();
+  return `${label} ${field.selectedOptions ? field.selectedOptions[0].textContent : field.value}`;
 }
 
 /** The address as it was written or read last. Another one was opened by the user and is not followed yet. */
@@ -72,9 +80,10 @@ export function recall() {
     if (field.name && !kept.has(field.name)) field.value = initial(field);
   }
   for (const [name, value] of kept) {
-    const field = form.elements.namedItem(name);
+    const field = name.startsWith("field.") ? filterField(name.slice(6)) : form.elements.namedItem(name);
     if (!field) continue;
-    if (name === "run_id") field.add(new Option(value, value, false, true));
+    if (name === "sort" && ![...field.options].some((option) => option.value === value)) field.add(new Option(value, value));
+    if (["run_id", "assigned_to", "awaiting"].includes(name)) field.add(new Option(value, value, false, true));
     field.value = value;
   }
   count();
@@ -93,13 +102,36 @@ export function wrong(error) {
 
 export const isWrong = () => $("where-wrong").textContent !== "";
 
-/** Clears all fields. */
+/** The fields that are not as they are at first. */
+const chosen = () => [...form.elements].filter((field) => field.name && field.name !== "sort" && field.value !== initial(field));
+
+/** Sets all fields to what they are at first: pending tasks. If they are that already, everything passes. */
 export function clear() {
-  for (const field of form.elements) {
-    if (field.name && field.name !== "sort") field.value = "";
-  }
+  const set = chosen();
+  for (const field of set) field.value = initial(field);
+  if (!set.length) form.elements.namedItem("review").value = "";
   count();
 }
+
+/** Shows what is chosen under More filters, each with a button that takes it away. */
+function showChips() {
+  const hidden = $("more-fields");
+  const away = (field) => {
+    field.value = initial(field);
+    field.dispatchEvent(new Event("input", { bubbles: true }));
+    $("filters-button").focus();
+  };
+  $("chips").replaceChildren(...chosen().filter((field) => hidden.contains(field)).map((field) =>
+    make("button", { type: "button", class: "chip", title: "Take this away", onclick: () => away(field) }, `${worded(field)} `,
+      make("span", { "aria-hidden": "true" }, "×"))));
+  $("clear-button").hidden = !chosen().length;
+}
+
+$("clear-button").addEventListener("click", () => {
+  clear();
+  form.dispatchEvent(new Event("input", { bubbles: true }));
+  $("filters-button").focus();
+});
 
 /** Fills the lists with the dataset's values. */
 export function offer({ runs, reasons }) {
@@ -119,4 +151,5 @@ function initial(field) {
 function count() {
   const set = [...$("more-fields").querySelectorAll("[name]")].filter((field) => field.value.trim()).length;
   $("filters-button").querySelector(".number").textContent = set ? ` (${set})` : "";
+  showChips();
 }

@@ -9,7 +9,8 @@ const AGAIN = 30_000;
 let timer;
 
 const ago = (seconds) => (seconds < 10 ? "just now" : seconds < 100 ? `${counted(Math.round(seconds / 10) * 10, "second")} ago` : "2 minutes ago");
-const DID = { accept: "accepted", reject: "rejected", edit: "edited", undo: "undid something about", import: "imported", rescue: "rescued" };
+const DID = { accept: "accepted", reject: "rejected", edit: "edited", undo: "undid something about", import: "imported", rescue: "rescued", assignment: "assigned", opinion: "gave an opinion on",
+  comment: "commented on" };
 
 /** Shows the names of those who did something within the last two minutes, and what. */
 export async function showOthers() {

@@ -2,11 +2,12 @@
 
 import { overtake, run } from "./actions.js";
 import * as candidates from "./candidates.js";
-import { dashboard } from "./dashboard.js";
-import { bulk, confirmUndo, nameFilter, reason, save } from "./dialogs.js";
+import { dashboard, watchTraining } from "./dashboard.js";
+import { bulk, confirmUndo, doubt, nameFilter, reason, save } from "./dialogs.js";
 import { begin } from "./editor.js";
-import { $, counted as number, grouped, make, plain, say } from "./element.js";
+import { $, by, counted as number, grouped, make, plain, say } from "./element.js";
 import { end } from "./end.js";
+import { focusField, giveValue, offerFields, pressChoice } from "./fields.js";
 import { clear, described, isWrong, offer, overrule, recall, remember, wrong } from "./filter.js";
 import { commits, live } from "./live.js";
 import { showOthers } from "./others.js";
@@ -16,6 +17,8 @@ import { saveFilter, showSaved } from "./saved.js";
 import { clearSelection, selected, tick } from "./selection.js";
 import { admit, call } from "./server.js";
 import { beside, keyed, reading, sideBySide, toggleTrail, versions } from "./task.js";
+import { comment, give, isOwn, offerTeam } from "./team.js";
+import { addTurn, removeTurn } from "./turns.js";
 import { did, redo, undo } from "./undo.js";
 
 /** The shown task, what models had found about it, its editor, the change that blocks a review, the task beside it, the open
@@ -63,7 +66,8 @@ function showTask(isStep = false) {
     $("beside").replaceChildren();
     return;
   }
-  const act = { accept: run(() => review("accepted")), reject: run(() => review("rejected")), edit: run(edit), look: run(toggleLook), aside: aside(task) };
+  const act = { accept: run(() => review("accepted")), reject: run(() => review("rejected")), unsure: run(unsure), comment: run(writeComment), edit: run(edit), look: run(toggleLook), label: run(label), aside: aside(task),
+    addTurn: run((ordinal) => addTurn(task, ordinal, open)), removeTurn: run((ordinal, place) => removeTurn(task, ordinal, place, open)) };
   pane.replaceChildren(...(state.session?.parts ?? [atEnd(), ...conflict(), ...reading(task, act)].filter(Boolean)));
   $("beside").replaceChildren(...beside(task, run(compareWith)));
   if (focused) (pane.querySelector(`[aria-keyshortcuts="${focused}"]`) ?? pane).focus();
@@ -188,25 +192,60 @@ async function follow() {
 async function review(verdict, note) {
   const { task } = state;
   if (!task) return;
-  let done = "";
+  const isOpinion = isOwn(task);
+  let done = "", then = verdict;
   try {
-    const { change } = await call(`/api/tasks/${task.id}/review`, { review: verdict, version: task.version, note });
+    const { change, review: decision, done: said } = isOpinion ? await give(task, verdict, note)
+      : await call(`/api/tasks/${task.id}/review`, { review: verdict, version: task.version, note });
+    then = decision ?? verdict;
     if (change) did(change.group, task.id);
-    if (change) done = `Task ${task.id} ${verdict}.`;
-    else say(`Task ${task.id} was ${verdict} already.`);
+    if (change) done = said ?? `Task ${task.id} ${verdict}.`;
+    else say(isOpinion ? "That was your opinion already." : `Task ${task.id} was ${verdict} already.`);
   } catch (error) {
     const now = error.answer?.current;
     if (!now) throw error;
-    if (now.review !== verdict || versions(task, { ...now, review: task.review }).length) {
+    if (isOpinion || now.review !== verdict || versions(task, { ...now, review: task.review }).length) {
       Object.assign(state, { task: now, conflict: { seen: task, verdict, note } });
       showTask();
       $("task").querySelector(".conflict").focus();
       return;
     }
-    say(`Somebody else has ${verdict} task ${task.id} already.`);
+    say(`${by(now)} has ${verdict} task ${task.id} already.`);
   }
-  decided(task.id, verdict);
+  decided(task.id, then);
   await step(1, done);
+}
+
+/** Leaves a task that is assigned to the person of this page to somebody else. */
+async function unsure() {
+  if (!state.task) return;
+  if (!isOwn(state.task)) return say("This task is not assigned to you: you can accept it or reject it.");
+  const note = await doubt();
+  if (note !== null) await review("unsure", note);
+}
+
+async function writeComment() {
+  const { task } = state;
+  if (!task) return;
+  const change = await comment(task);
+  if (!change) return;
+  did(change.group, task.id);
+  const now = await call(`/api/tasks/${task.id}`);
+  if (state.task === task && !state.session) {
+    state.task = now;
+    showTask();
+  }
+  say(`Commented on task ${task.id}.`, false, "u");
+}
+
+/** Gives a field of the task a value. */
+async function label(field, value) {
+  const { task } = state;
+  if (!task || state.session) return;
+  const now = await giveValue(task, field, value);
+  if (state.task !== task || state.session) return;
+  state.task = now;
+  showTask();
 }
 
 /** Shows what blocks a review: the task as it was seen, and as it is now. */
@@ -214,7 +253,8 @@ function conflict() {
   if (!state.conflict) return [];
   const { seen, verdict } = state.conflict;
   return [make("div", { class: "conflict", role: "alert", tabindex: "-1" },
-    make("p", {}, `This task was changed while you looked at it, so it was not ${verdict}.`),
+    make("h2", { class: "unseen" }, "Two versions"),
+    make("p", {}, ...plain(`${by(state.task)} changed this task while you looked at it, so it was not ${verdict}.`)),
     make("div", { class: "actions" },
       keyed(`Keep mine: ${verdict}`, "m", run(keepMine)), keyed("Take theirs", "t", run(takeTheirs))),
     versions(seen, state.task))];
@@ -323,8 +363,10 @@ const goOn = (by) => (state.view === "candidates" ? candidates.stepCandidates(by
 
 async function showBoard() {
   state.boardAt = Date.now();
-  $("dashboard").replaceChildren(...dashboard(await call("/api/dashboard")));
+  const [figures, trained] = await Promise.all([call("/api/dashboard"), call("/api/training")]);
+  $("dashboard").replaceChildren(...dashboard(figures, trained));
   counted();
+  watchTraining(trained.runs);
 }
 
 /** Shows what is known of the filter's tasks once they are counted. */
@@ -348,6 +390,7 @@ function nameBulk() {
 /** Takes over changes by others. What is typed, chosen and shown stays. */
 async function news() {
   showOthers().catch(() => {});
+  offerTeam().catch(() => {});
   if (isWrong() || state.view === "candidates") return;
   const { task } = state;
   const now = await refresh(task?.id);
@@ -356,14 +399,14 @@ async function news() {
   if (!task) return current() && open();
   if (state.task !== task || !now) return;
   const isChanged = now.version !== task.version;
-  if (!isChanged && (state.session || found(current()) === state.found)) return;
+  if (!isChanged && (state.session || (now.touched === task.touched && found(current()) === state.found))) return;
   if (state.session) return state.session.noticed(now.version);
   if (state.conflict) return;
   const fresh = await call(`/api/tasks/${task.id}`);
   if (state.task !== task || state.session) return;
   Object.assign(state, { task: fresh, found: found(current()) });
   showTask();
-  if (isChanged) say(`Task ${task.id} was changed by somebody else.`);
+  if (isChanged) say(`Task ${task.id} was changed by ${fresh.changed_by ?? "somebody else"}.`);
 }
 
 function filters(open = $("more-fields").hidden) {
@@ -375,7 +418,9 @@ function filters(open = $("more-fields").hidden) {
 const keys = {
   j: () => goOn(1), ArrowDown: () => goOn(1), k: () => goOn(-1), ArrowUp: () => goOn(-1),
   a: () => review("accepted"), r: () => review("rejected"), R: rejectWithReason, e: edit,
-  u: () => goBack(undo), U: () => goBack(redo), m: keepMine, t: takeTheirs, p: toggleTrail,
+  u: () => goBack(undo), U: () => goBack(redo),
+  m: () => (state.session || state.conflict ? keepMine() : writeComment()), t: () => (state.session || state.conflict ? takeTheirs() : unsure()), p: toggleTrail,
+  l: () => { if (!focusField()) say("There is no field yet: ewe field add makes one."); },
   v: toggleLook, n: nextNeighbor, s: () => (state.view === "candidates" ? rescue() : select()),
   "/": () => { $("text").focus(); $("text").select(); }, f: () => filters(), c: () => { clear(); return search(state.task?.id, { isStep: true }); },
   b: reviewAll, x: save, d: board, w: () => toggle("candidates"), g: () => search(state.task?.id), "?": () => $("help").showModal(),
@@ -384,7 +429,7 @@ const keys = {
 const IN_VIEW = { dashboard: ["d", "w", "x", "?"], candidates: ["j", "k", "ArrowDown", "ArrowUp", "s", "u", "U", "v", "d", "w", "x", "?"] };
 const IN_SESSION = "mt?";
 /** Keys that open fields. Until they are there, what is typed after such a key is text, never a review. */
-const OPENING = "eR/fbx";
+const OPENING = "eR/fbxmt";
 let isOpening = false;
 
 document.addEventListener("keydown", (event) => {
@@ -411,7 +456,12 @@ document.addEventListener("keydown", (event) => {
     if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && field.closest("#task")) run(leaveToTask)();
     return;
   }
-  if (event.ctrlKey || event.metaKey || event.altKey || !Object.hasOwn(keys, event.key)) return;
+  if (event.ctrlKey || event.metaKey || event.altKey) return;
+  if (!state.view && !state.session && (/^[1-9]$/.test(event.key) ? pressChoice(event.key) : !Object.hasOwn(keys, event.key) && focusField(event.key))) {
+    event.preventDefault();
+    return;
+  }
+  if (!Object.hasOwn(keys, event.key)) return;
   if (state.view && !IN_VIEW[state.view].includes(event.key)) return;
   if (state.session && !IN_SESSION.includes(event.key)) return;
   event.preventDefault();
@@ -459,6 +509,8 @@ const named = recall();
 state.view = named.view;
 // Asked before anything is read: every later commit is news.
 run(async () => { live(run(news), await commits()); })();
+// Whose tasks decisions are opinions on.
+run(offerTeam)();
 if (named.view === "candidates") run(follow)();
 run(() => search(named.id, { named: true }))();
 if (named.view === "dashboard") run(showBoard)();
@@ -468,6 +520,7 @@ run(async () => {
   $("file").replaceChildren(...plain(choices.file));
   entitle();
   offer(choices);
+  offerFields(choices);
   candidates.offerRuns(choices.runs);
   counted();
 })();

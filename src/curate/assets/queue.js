@@ -2,6 +2,7 @@
 // loaded, so that the user finds them again.
 
 import { $, counted, grouped, make, signed } from "./element.js";
+import { fieldCounts } from "./fields.js";
 import { drop, facets, moved, outdate } from "./facets.js";
 import { filter, sort } from "./filter.js";
 import { listed } from "./reading.js";
@@ -93,6 +94,7 @@ async function count(tasks, all) {
       tell();
     }
     await facets(query, signal);
+    await fieldCounts(query, signal);
   } catch {
     // It stays uncounted until the next request.
     if (!signal.aborted) drop();

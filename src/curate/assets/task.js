@@ -1,12 +1,14 @@
 // Shows one task.
 
-import { asText, laidOut, texts as laterTexts } from "./conversation.js";
+import { asText, firstAnswer, laidOut, parted, texts as laterTexts, thought } from "./conversation.js";
 import { differences } from "./difference.js";
 import { $, counted, facts, grouped, make, plain, prose, signed } from "./element.js";
+import { fieldsOf } from "./fields.js";
 import { address } from "./filter.js";
 import { passages } from "./passage.js";
 import { compared as marks, look, titled } from "./reading.js";
 import { call } from "./server.js";
+import { isOwn, teamOf } from "./team.js";
 
 /** From this ROUGE-L on, a neighbor is worth a look. */
 const ALIKE = 0.4;
@@ -31,15 +33,19 @@ export const linked = (id, label = `task ${id}`) => make("a", { href: address(id
 export const headline = (task) => facts(
   make("span", { class: task.review }, task.review), `${task.origin} task ${task.id}`, task.name, task.source_id,
   task.is_classification && "classification", task.is_held_out && "held out", task.run_id != null && `run ${task.run_id}`, task.round != null && `round ${task.round}`,
-  task.evolution && `made of task ${task.evolution.parent_task_id}: ${task.evolution.operator}`);
+  task.evolution && (task.evolution.operator === "continue"
+    ? `continues task ${task.evolution.parent_task_id}`
+    : `made of task ${task.evolution.parent_task_id}: ${task.evolution.operator}`));
 
 /** Shows a task; `act` has a function for each button. */
 export function reading(task, act) {
   const parts = [
     headline(task),
-    make("div", { class: "actions" }, keyed("Accept", "a", act.accept), keyed("Reject", "r", act.reject), keyed("Edit", "e", act.edit),
+    make("div", { class: "actions" }, keyed("Accept", "a", act.accept), keyed("Reject", "r", act.reject),
+      isOwn(task) && keyed("Unsure", "t", act.unsure), keyed("Edit", "e", act.edit),
       switched("Rendered", "v", look.isRendered, act.look)),
     ...act.aside,
+    ...fieldsOf(task, act.label),
     task.system && titled("System", task.system, { key: `${task.id} system` }),
     titled("Instruction", task.instruction, { kind: "instruction", key: `${task.id} instruction` }),
   ].flat();
@@ -47,21 +53,34 @@ export function reading(task, act) {
     const key = `${task.id} ${instance.ordinal}`;
     parts.push(make("section", { class: "instance", "aria-label": `Instance ${instance.ordinal + 1}` },
       instance.input && titled("Input", instance.input, { key: `${key} input` }),
-      titled("Output", instance.output, { key: `${key} output` }),
-      laidOut(instance, key),
+      ...output(instance, key),
+      laidOut(instance, key, act.removeTurn),
+      make("p", {}, make("button", { class: "add-turn", onclick: () => act.addTurn(instance.ordinal) }, "Add a turn")),
       instance.extra && [make("h2", {}, "Other fields"), prose(instance.extra, "raw")],
       task.judgments.filter((judgment) => judgment.ordinal === instance.ordinal && judgment.holds).map(opinion),
+      task.validations.filter((validation) => validation.ordinal === instance.ordinal).map(validated),
       task.figures.filter((figures) => figures.ordinal === instance.ordinal).map(effect)));
   }
   if (task.influenced_by.length) parts.push(make("div", { class: "effect" }, bothWays("Tasks that helped it", "Tasks that hurt it", task.influenced_by)));
   if (!task.instances.length) parts.push(make("p", {}, "It has no instance yet, so it is not in the dataset."));
-  parts.push(...passages(task), trail(task));
+  parts.push(...teamOf(task, keyed("Comment", "m", act.comment)), ...passages(task), trail(task));
   return parts;
+}
+
+/** Shows the output, with its reasoning folded above it. */
+function output(instance, key) {
+  const { reasoning, content } = parted(firstAnswer(instance));
+  return [thought(reasoning), titled("Output", content, { key: `${key} output` })];
 }
 
 const opinion = (judgment) => make("p", { class: "opinion" },
   make("strong", {}, judgment.score == null ? "no score" : `${judgment.expected == null ? judgment.score : judgment.expected.toFixed(2)} of 5`), " by ", plain(judgment.model), ": ",
-  plain(judgment.problem ?? judgment.reason));
+  judgment.criteria
+    ? make("ul", {}, judgment.criteria.map((of) => make("li", {}, plain(of.criterion), ` ${of.score} of ${of.highest}`, of.reason && ": ", of.reason && plain(of.reason))))
+    : plain(judgment.problem ?? judgment.reason));
+
+const validated = ({ accepted, validator, reason }) => make("p", { class: "opinion" },
+  make("strong", {}, accepted ? "accepted" : "rejected"), " by ", plain(validator), reason && ": ", reason && plain(reason));
 
 /** Shows what an instance did to the held-out loss, with the held-out tasks that it speaks to, and how difficult it is. */
 const effect = ({ influence, ifd, on }) => make("div", { class: "effect" },
@@ -102,12 +121,18 @@ const rows = ({ first_row: first, last_row: last }) => (first === null ? "" : fi
 
 /** Shows its actions, the latest first. The last save of an editing session says everything. */
 function changes(history) {
-  const last = new Map(history.map((change) => [`${change.group} ${change.instance_id}`, change]));
+  const last = new Map(history.map((change) => [`${change.group} ${change.instance_id} ${change.field}`, change]));
   const rows = [...last.values()].reverse().slice(0, 100);
   if (!rows.length) return [make("p", {}, "Nobody has changed it.")];
   return [make("h3", {}, "History"), ...rows.flatMap((change) => [
     facts(change.at.slice(0, 19).replace("T", " "), change.who, `${change.action}${change.undoes ? ` of action ${change.undoes}` : ""}`, change.note),
-    ...(["import", "rescue"].includes(change.action) ? [] : compared(JSON.parse(change.before), JSON.parse(change.after)))])];
+    ...(["import", "rescue"].includes(change.action) ? [] : change.field ? [labels(change)] : compared(JSON.parse(change.before), JSON.parse(change.after)))])];
+}
+
+/** Shows the values of a field, before and after. */
+function labels({ field, before, after }) {
+  const [was, is] = [before, after].map((side) => JSON.parse(side).values.join(", ") || "none");
+  return make("p", { class: "text" }, plain(`${field}: ${was} → ${is}`));
 }
 
 /** Shows changed columns: texts side by side, words and numbers (some changed by SQL) in a line. */

@@ -12,18 +12,21 @@ use ratatui::{
 
 use super::{
     keys::{ALWAYS, IF_ROOM, KEYS},
+    label,
     session::{Mode, ReviewSession, SidePanel},
+    team::{self, line},
 };
 use crate::text::{clean, counted};
 use crate::{
     curate::{
-        view::TaskView,
+        view::{FieldView, TaskView},
         word_diff::{DiffPart, compare},
     },
     interchange::turns,
     store::{
         instance::StoredInstance,
         query::figures::{InfluenceOn, InstanceFigures},
+        query::list::Sort,
     },
 };
 
@@ -104,7 +107,10 @@ pub fn draw(frame: &mut Frame, session: &ReviewSession<'_>) {
 
 /// The keys that stay at the bottom, as many as fit.
 fn shown_keys(mode: &Mode, width: u16) -> String {
-    if matches!(mode, Mode::Reason(_) | Mode::Search(_)) {
+    if matches!(
+        mode,
+        Mode::Reason(_) | Mode::Unsure(_) | Mode::Comment(_) | Mode::Search(_)
+    ) {
         return " enter goes on · esc leaves it as it was".to_owned();
     }
     let line = |more: &[&str]| {
@@ -151,9 +157,16 @@ fn title(session: &ReviewSession<'_>) -> String {
         .text
         .as_deref()
         .map_or(String::new(), |words| format!(" · “{}”", line(words)));
-    let order = format!("{:?}", session.sort).to_lowercase();
+    let order = match session.sort {
+        Sort::Field(_) => "a field".to_owned(),
+        sort => format!("{sort:?}").to_lowercase(),
+    };
+    let who = match session.is_reviewer {
+        true => format!("{} · ", line(session.who)),
+        false => String::new(),
+    };
     format!(
-        " ewe review · {queue} · {} in the queue · by {order}{words}",
+        " ewe review · {who}{queue} · {} in the queue · by {order}{words}",
         session.waiting()
     )
 }
@@ -161,7 +174,13 @@ fn title(session: &ReviewSession<'_>) -> String {
 fn status(session: &ReviewSession<'_>) -> String {
     match &session.mode {
         Mode::Reason(text) => format!("reason (may be empty): {}▏", line(text)),
+        Mode::Unsure(text) => format!("why you are unsure (may be empty): {}▏", line(text)),
+        Mode::Comment(text) => format!("comment: {}▏", line(text)),
         Mode::Search(text) => format!("words: {}▏", line(text)),
+        Mode::Fields => line(&label::offer(fields(session))),
+        Mode::Value(place, text) => fields(session)
+            .get(*place)
+            .map_or(String::new(), |view| line(&label::prompt(view, text))),
         Mode::Conflict if session.has_refused() => {
             "changed meanwhile, nothing was saved: enter keeps what is there now, o saves yours over it"
                 .to_owned()
@@ -171,9 +190,9 @@ fn status(session: &ReviewSession<'_>) -> String {
     }
 }
 
-/// Puts a text on one line and cleans it.
-fn line(text: &str) -> String {
-    clean(text).replace(['\n', '\t'], " ")
+/// The fields of the present task.
+fn fields<'a>(session: &'a ReviewSession<'_>) -> &'a [FieldView] {
+    session.task.as_ref().map_or(&[], |view| &view.fields)
 }
 
 fn heading(view: &TaskView) -> String {
@@ -222,6 +241,15 @@ fn is_more(paragraph: &Paragraph<'_>, area: Rect) -> bool {
 /// Lays out a task's texts. Words that differ from those of `other` are marked.
 fn task(view: &TaskView, other: Option<&TaskView>) -> Text<'static> {
     let mut lines = Vec::new();
+    let labels = view.fields.iter().filter(|view| !view.shown.is_empty());
+    let labels: Vec<String> = labels
+        .map(|view| format!("{}: {}", line(&view.field.name), line(&view.shown)))
+        .collect();
+    if !labels.is_empty() {
+        lines.push(Line::from(labels.join(" · ")));
+        lines.push(Line::default());
+    }
+    lines.extend(team::beside(view));
     text(
         &mut lines,
         "instruction",
@@ -415,17 +443,19 @@ fn beside(session: &ReviewSession<'_>, view: &TaskView) -> (String, Text<'static
 /// Shows all keys. Returns whether there are more below.
 fn help(frame: &mut Frame, scroll: u16) -> bool {
     let area = frame.area();
-    let (width, height) = (area.width.min(72), area.height.min(KEYS.len() as u16 + 2));
+    let lines: Vec<Line> = KEYS
+        .iter()
+        .map(|(keys, what)| Line::from(format!(" {keys:<17}{what} ")))
+        .collect();
+    let widest = lines.iter().map(Line::width).max().unwrap_or_default();
+    let width = area.width.min(widest as u16 + 2);
+    let height = area.height.min(lines.len() as u16 + 2);
     let middle = Rect {
         x: area.x + (area.width - width) / 2,
         y: area.y + (area.height - height) / 2,
         width,
         height,
     };
-    let lines: Vec<Line> = KEYS
-        .iter()
-        .map(|(keys, what)| Line::from(format!(" {keys:<17}{what}")))
-        .collect();
     frame.render_widget(Clear, middle);
     panel(frame, middle, " keys ", Text::from(lines), scroll)
 }

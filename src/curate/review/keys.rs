@@ -3,23 +3,29 @@
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
 use super::session::{Mode, ReviewSession};
-use crate::{store::Result, task::Review};
+use crate::{
+    store::Result,
+    task::{Review, Stance},
+};
 
 /// All keys of the queue with their descriptions. Where the page has the same, they are the page's.
-pub const KEYS: [(&str, &str); 18] = [
+pub const KEYS: [(&str, &str); 21] = [
     ("a", "accept"),
     ("r", "reject"),
     ("R", "reject, with a reason"),
+    ("t", "a reviewer is unsure: somebody else has to decide"),
+    ("m", "write a comment"),
     ("e", "edit in $VISUAL or $EDITOR"),
     ("j  space  →", "the next one"),
     ("k  b  ←", "back to the one before"),
     ("↓ ↑  page  wheel", "scroll"),
     ("u", "undo"),
     ("U  ctrl-r", "redo"),
-    ("/", "look for words"),
+    ("/", "look for words; Esc clears them"),
     ("f", "change the queue: pending, accepted, rejected, any"),
     ("c", "clear the words; pending tasks again"),
     ("s", "change the order"),
+    ("l", "give a field a value; a field may have a key of its own"),
     ("n  tab", "the next similar task"),
     ("p", "where it came from: prompt and response"),
     ("g", "begin the queue anew"),
@@ -78,6 +84,42 @@ pub async fn press(session: &mut ReviewSession<'_>, key: KeyEvent) -> Result<Ste
             }
             Typed::Never => session.mode = Mode::Queue,
         },
+        Mode::Unsure(text) => match typed(text, key.code, control) {
+            Typed::More(text) => session.mode = Mode::Unsure(text),
+            Typed::Done(text) => {
+                let note = text.trim();
+                session
+                    .give(Stance::Unsure, (!note.is_empty()).then_some(note))
+                    .await?;
+            }
+            Typed::Never => session.mode = Mode::Queue,
+        },
+        Mode::Comment(text) => match typed(text, key.code, control) {
+            Typed::More(text) => session.mode = Mode::Comment(text),
+            Typed::Done(text) => session.comment(&text).await?,
+            Typed::Never => session.mode = Mode::Queue,
+        },
+        Mode::Fields => match key.code {
+            KeyCode::Char(digit @ '1'..='9') => session.begin_label(digit as usize - '1' as usize),
+            KeyCode::Char(letter) => match session.field_of_key(letter) {
+                Some(place) => session.begin_label(place),
+                None => session.mode = Mode::Queue,
+            },
+            _ => session.mode = Mode::Queue,
+        },
+        Mode::Value(place, text) => {
+            if let (true, KeyCode::Char(digit)) = (text.is_empty(), key.code)
+                && let Some(choice) = session.numbered(place, digit)
+            {
+                session.set_label(place, &choice).await?;
+                return Ok(Step::Stay);
+            }
+            match typed(text, key.code, control) {
+                Typed::More(text) => session.mode = Mode::Value(place, text),
+                Typed::Done(text) => session.set_label(place, &text).await?,
+                Typed::Never => session.mode = Mode::Queue,
+            }
+        }
         Mode::Search(text) => match typed(text, key.code, control) {
             Typed::More(text) => session.mode = Mode::Search(text),
             Typed::Done(text) => session.search(&text).await?,
@@ -100,6 +142,8 @@ async fn queue(session: &mut ReviewSession<'_>, key: KeyCode, control: bool) -> 
         (KeyCode::Char('a'), Some(_)) => session.decide(Review::Accepted, None).await?,
         (KeyCode::Char('r'), Some(_)) => session.decide(Review::Rejected, None).await?,
         (KeyCode::Char('R'), Some(_)) => session.mode = Mode::Reason(String::new()),
+        (KeyCode::Char('t'), Some(_)) => session.begin_unsure(),
+        (KeyCode::Char('m'), Some(_)) => session.mode = Mode::Comment(String::new()),
         (KeyCode::Char('e'), Some(id)) => return Ok(Step::Edit(id)),
         (KeyCode::Char('j' | ' ') | KeyCode::Right, Some(_)) => {
             session.message.clear();
@@ -121,6 +165,8 @@ async fn queue(session: &mut ReviewSession<'_>, key: KeyCode, control: bool) -> 
         (KeyCode::Char('f'), _) => session.next_review().await?,
         (KeyCode::Char('s'), _) => session.next_sort().await?,
         (KeyCode::Char('c'), _) => session.clear().await?,
+        (KeyCode::Esc, _) if session.filter.text.is_some() => session.search("").await?,
+        (KeyCode::Char('l'), Some(_)) => session.label().await,
         (KeyCode::Char('n') | KeyCode::Tab, _) => session.next_neighbor().await?,
         (KeyCode::Char('p'), _) => session.provenance().await?,
         (KeyCode::Down, _) => session.scroll_by(1),
@@ -132,6 +178,11 @@ async fn queue(session: &mut ReviewSession<'_>, key: KeyCode, control: bool) -> 
             session.mode = Mode::Help;
         }
         (KeyCode::Char('q'), _) => return Ok(Step::Leave),
+        (KeyCode::Char(letter), Some(_)) => {
+            if let Some(place) = session.field_of_key(letter) {
+                session.begin_label(place);
+            }
+        }
         _ => {}
     }
     Ok(Step::Stay)

@@ -2,7 +2,7 @@
 //!
 //! - [`session`]: the present task, the queue and the actions; talks to the store.
 //! - [`undo`]: undo and redo.
-//! - [`keys`]: the meaning of each key.
+//! - [`keys`]: the meaning of each key; [`label`]: those of fields; [`team`]: those of reviewers.
 //! - [`draw`]: the screen.
 //!
 //! Every decision is committed when its key is pressed, so nothing is lost however the session
@@ -10,7 +10,9 @@
 
 mod draw;
 mod keys;
+mod label;
 mod session;
+mod team;
 mod undo;
 
 use std::io::{IsTerminal, Write};
@@ -47,18 +49,25 @@ const AT_ONCE: Timespec = Timespec {
     tv_nsec: 0,
 };
 
-/// Shows tasks until the user leaves. Returns true if a signal ended it.
+/// Shows tasks until the user leaves. With `is_reviewer`, decisions on tasks that are assigned to
+/// `who` are opinions. Returns true if a signal ended it.
 ///
 /// # Errors
 ///
 /// When there is no terminal, or the dataset cannot be read.
-pub async fn run(store: &Store, filter: Filter, sort: Sort, who: &str) -> anyhow::Result<bool> {
+pub async fn run(
+    store: &Store,
+    filter: Filter,
+    sort: Sort,
+    who: &str,
+    is_reviewer: bool,
+) -> anyhow::Result<bool> {
     if !std::io::stdin().is_terminal() || !crate::streams::stdout().is_terminal() {
         bail!(
             "`ewe review` needs a terminal\nhint: `ewe list --json` is for programs, `ewe curate` for browsers"
         );
     }
-    let mut session = ReviewSession::open(store, filter, sort, who).await?;
+    let mut session = ReviewSession::open(store, filter, sort, who, is_reviewer).await?;
     let mut signals = ShutdownSignals::listen()?;
     // Also restores the terminal after a panic.
     let mut terminal = ratatui::try_init()?;

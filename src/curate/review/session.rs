@@ -6,7 +6,7 @@ use crate::{
     curate::view::TaskView,
     interchange::turns,
     store::{Actor, Edit, Error, Filter, Position, Result, Sort, Store, instance::StoredInstance},
-    task::{Review, Turn},
+    task::{Review, Stance, Turn},
 };
 
 /// Waiting tasks are counted up to this number.
@@ -19,8 +19,16 @@ pub enum Mode {
     Queue,
     /// Type a reason for a rejection.
     Reason(String),
+    /// Type why one is unsure.
+    Unsure(String),
+    /// Type a comment.
+    Comment(String),
     /// Type words to search for.
     Search(String),
+    /// Choose a field to give a value.
+    Fields,
+    /// Give the field at this place a value, which is typed.
+    Value(usize, String),
     /// Show the keys.
     Help,
     /// Resolve a conflict: somebody changed the task meanwhile. What was seen, or was to be saved,
@@ -51,7 +59,8 @@ pub(super) struct Done {
     pub group: i64,
     /// Its task.
     pub id: i64,
-    /// What it did: `accepted`, `rejected` or `edited`; empty for another's action.
+    /// What it did: `accepted`, `rejected`, `unsure`, `edited`, `labelled` or `commented`; empty
+    /// for another's action.
     pub what: &'static str,
 }
 
@@ -59,7 +68,9 @@ pub(super) struct Done {
 #[derive(Debug)]
 pub struct ReviewSession<'a> {
     store: &'a Store,
-    who: &'a str,
+    pub(super) who: &'a str,
+    /// Whether decisions on tasks that are assigned to `who` are opinions.
+    pub(super) is_reviewer: bool,
     /// The filter of the queue.
     pub filter: Filter,
     /// The order of the queue.
@@ -102,10 +113,12 @@ impl<'a> ReviewSession<'a> {
         filter: Filter,
         sort: Sort,
         who: &'a str,
+        is_reviewer: bool,
     ) -> Result<ReviewSession<'a>> {
         let mut session = ReviewSession {
             store,
             who,
+            is_reviewer,
             filter,
             sort,
             mode: Mode::Queue,
@@ -142,11 +155,18 @@ impl<'a> ReviewSession<'a> {
     /// Says what the session did, for people; `None` if it did nothing.
     pub fn summary(&self) -> Option<String> {
         let of = |what: &str| self.done.iter().filter(|done| done.what == what).count();
-        let parts: Vec<String> = ["accepted", "rejected", "edited"]
-            .into_iter()
-            .filter(|what| of(what) > 0)
-            .map(|what| format!("{} {what}", of(what)))
-            .collect();
+        let parts: Vec<String> = [
+            "accepted",
+            "rejected",
+            "unsure",
+            "edited",
+            "labelled",
+            "commented",
+        ]
+        .into_iter()
+        .filter(|what| of(what) > 0)
+        .map(|what| format!("{} {what}", of(what)))
+        .collect();
         (!parts.is_empty()).then(|| format!("{}; {} in the queue", parts.join(", "), self.waiting()))
     }
 
@@ -173,7 +193,7 @@ impl<'a> ReviewSession<'a> {
 
     /// Shows a task.
     pub(super) async fn look_at(&mut self, id: i64) -> Result<()> {
-        self.task = Some(TaskView::load(self.store, id).await?);
+        self.task = Some(TaskView::load(self.store, id, self.who).await?);
         self.now = None;
         self.refused = None;
         self.scroll = 0;
@@ -232,7 +252,7 @@ impl<'a> ReviewSession<'a> {
     pub async fn first(&mut self) -> Result<()> {
         self.go(
             Position::Start,
-            "nothing in this queue: / looks for words, f changes the review",
+            "nothing in this queue: f changes the review, c clears the words",
         )
         .await
     }
@@ -280,6 +300,9 @@ impl<'a> ReviewSession<'a> {
 
     /// Accepts or rejects the task as it was seen, and goes on.
     pub async fn decide(&mut self, review: Review, note: Option<&str>) -> Result<()> {
+        if let Some(verdict) = Stance::of(review).filter(|_| self.is_assigned()) {
+            return self.give(verdict, note).await;
+        }
         let Some(view) = &self.task else {
             return Ok(());
         };
@@ -333,11 +356,11 @@ impl<'a> ReviewSession<'a> {
     }
 
     /// Starts a conflict if the change was made from an older version. Other errors are returned.
-    async fn refuse(&mut self, id: i64, error: Error, edit: Option<Edit>) -> Result<()> {
+    pub(super) async fn refuse(&mut self, id: i64, error: Error, edit: Option<Edit>) -> Result<()> {
         let Error::ChangedMeanwhile { .. } = error else {
             return Err(error);
         };
-        self.now = Some(TaskView::load(self.store, id).await?);
+        self.now = Some(TaskView::load(self.store, id, self.who).await?);
         self.refused = edit;
         self.mode = Mode::Conflict;
         self.scroll = 0;
@@ -435,7 +458,7 @@ impl<'a> ReviewSession<'a> {
             Sort::Score => Sort::Influence,
             Sort::Influence => Sort::Helped,
             Sort::Helped => Sort::Ifd,
-            Sort::Ifd => Sort::Id,
+            Sort::Ifd | Sort::Field(_) => Sort::Id,
         };
         self.message.clear();
         self.first().await

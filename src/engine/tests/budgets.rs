@@ -69,6 +69,10 @@ impl CausalLm for FirstBlocks {
     fn parameters(&self) -> Vec<(String, Tensor)> {
         self.model.parameters()
     }
+
+    fn block_parameters(&self, layer: usize) -> Vec<(String, Tensor)> {
+        self.model.block_parameters(layer)
+    }
 }
 
 fn greedy() -> Sampling {

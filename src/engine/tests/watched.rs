@@ -52,4 +52,8 @@ impl CausalLm for Watched {
     fn parameters(&self) -> Vec<(String, Tensor)> {
         self.model.parameters()
     }
+
+    fn block_parameters(&self, layer: usize) -> Vec<(String, Tensor)> {
+        self.model.block_parameters(layer)
+    }
 }

@@ -51,11 +51,7 @@ impl Features<'_> {
         let sketch_ek = self.sketch.empty(row.members.len());
         self.model.gradients(row, &mut |number, gradient_ep| {
             let moments = state.and_then(|state| state.moments.get(number));
-            let values_ep = match moments {
-                Some(moments) => moments.update(gradient_ep),
-                None => gradient_ep,
-            };
-            self.sketch.add(&sketch_ek, number, &values_ep);
+            self.sketch.add(&sketch_ek, number, &gradient_ep, moments);
         });
         let norm_e1 = sketch_ek.norm_scalaropt_dim(2.0, [1i64].as_slice(), true);
         sketch_ek / norm_e1.clamp_min(f64::from(f32::MIN_POSITIVE))
@@ -144,7 +140,7 @@ mod tests {
                 let sketch = Sketch::new(&[4000], i64::from(DIMENSIONS), seed, Device::Cpu);
                 let projected = |values_ep: &Tensor| {
                     let sketch_ek = sketch.empty(values_ep.size()[0] as usize);
-                    sketch.add(&sketch_ek, 0, values_ep);
+                    sketch.add(&sketch_ek, 0, values_ep, None);
                     unit(&sketch_ek)
                 };
                 let target_hk = projected(&held_out_hp);

@@ -13,7 +13,9 @@ use super::adapted::{AdaptedModel, Slot};
 use super::packed::{PackedExamples, PackedTensors};
 use crate::model::layers::attention::ForwardPass;
 use crate::model::layers::lora::{AdapterPass, recorded};
+use crate::shim::recorded::Training;
 use crate::train::loss::{self, Head, LossGradients};
+use std::collections::HashMap;
 use std::ops::Range;
 use tch::{Kind, Tensor};
 
@@ -43,6 +45,7 @@ impl AdaptedModel {
     /// Hands the gradients of each example's mean loss to `take`, a parameter after the other, the
     /// last block's first.
     pub fn gradients(&self, row: &PackedExamples, take: TakeGradients) {
+        let _training = Training::hold();
         let tensors = row.on(self.device);
         let layers = self.model.info().layers;
         let mut pass = ForwardPass::packed(&row.nodes, self.device);
@@ -75,9 +78,17 @@ impl AdaptedModel {
             let mut gradients = backward(&y_1td, &gradient_1td, &inputs).into_iter();
             gradient_1td = gradients.next().expect("of the block's input");
             drop(y_1td);
+            let mut inputs = WidenedInputs::new();
             for (record, gradient_to) in records.iter().zip(gradients) {
                 let slot = self.slot(record.a);
-                self.take_layer(slot, record, &gradient_to, (row, &tensors.share_t1), take);
+                let x_ti = widened(&mut inputs, &record.x_ni);
+                self.take_layer(
+                    slot,
+                    (record, &x_ti),
+                    &gradient_to,
+                    (row, &tensors.share_t1),
+                    take,
+                );
             }
         }
     }
@@ -100,12 +111,14 @@ impl AdaptedModel {
         backward(&hidden_nd, &gradient_nd, &[&top_1td]).remove(0)
     }
 
-    /// Hands over the gradients of one adapter. Each example's are divided by its targets here, in
-    /// fp32, and not at the head, where bf16 would round once more.
+    /// Hands over the gradients of one adapter, whose input is given in fp32, too. Each example's
+    /// are divided by its targets here, in fp32, and not at the head, where bf16 would round once
+    /// more. Products with A and B are of the model's type, as in training; sums over tokens are in
+    /// fp32.
     fn take_layer(
         &self,
         slot: &Slot,
-        record: &AdapterPass,
+        (record, x_ti): (&AdapterPass, &Tensor),
         gradient_to: &Tensor,
         (row, share_t1): (&PackedExamples, &Tensor),
         take: TakeGradients,
@@ -113,14 +126,15 @@ impl AdaptedModel {
         let _guard = tch::no_grad_guard();
         let leaf = |number: usize| self.parameters[number].leaf.detach();
         let (a_ri, b_or) = (leaf(slot.a), leaf(slot.b));
-        let (x_ti, g_to) = (
-            record.x_ni.detach().to_kind(Kind::Float),
-            gradient_to.to_kind(Kind::Float),
-        );
+        let kind = gradient_to.kind();
         let scale_t1 = share_t1 * self.scale;
-        let back_tr = g_to.matmul(&b_or) * &scale_t1;
-        let inner_tr = x_ti.matmul(&a_ri.tr()) * &scale_t1;
-        take(slot.a, products(&back_tr, &x_ti, &row.spans));
+        let product = |x_tc: &Tensor, with_cr: &Tensor| {
+            x_tc.matmul(&with_cr.to_kind(kind)).to_kind(Kind::Float) * &scale_t1
+        };
+        let back_tr = product(gradient_to, &b_or);
+        let inner_tr = product(&record.x_ni.detach(), &a_ri.tr());
+        let g_to = gradient_to.to_kind(Kind::Float);
+        take(slot.a, products(&back_tr, x_ti, &row.spans));
         take(slot.b, products(&g_to, &inner_tr, &row.spans));
         if let Some(magnitude) = slot.magnitude {
             // The output is z · magnitude / norm, and g is the gradient of z.
@@ -133,6 +147,15 @@ impl AdaptedModel {
             take(magnitude, Tensor::stack(&sums, 0) / leaf(magnitude));
         }
     }
+}
+
+/// Inputs of layers in fp32, by their address: several layers of a block have the same one.
+type WidenedInputs = HashMap<usize, Tensor>;
+
+fn widened(inputs: &mut WidenedInputs, x_ti: &Tensor) -> Tensor {
+    let widen = || x_ti.detach().to_kind(Kind::Float);
+    let known = inputs.entry(x_ti.data_ptr() as usize).or_insert_with(widen);
+    known.shallow_clone()
 }
 
 /// Returns the rows of an example.

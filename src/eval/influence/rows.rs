@@ -4,7 +4,6 @@ use super::dataset::Dataset;
 use super::tuned_run::TunedRun;
 use crate::model::text::conversation_template::ConversationTemplate;
 use crate::model::text::tokenizer::Tokenizer;
-use crate::model::text::turns;
 use crate::train::data::dataset::{self, Example, LeftOut, Row};
 use crate::train::data::source;
 use anyhow::{Context, Result, bail};
@@ -16,6 +15,7 @@ use ewe::job::influence::InfluenceJob;
 use ewe::job::rows::RowsFile;
 use ewe::pipeline::split::training_rows::TrainingRows;
 use ewe::prompt::template::Template;
+use ewe::reasoning::ReasoningChoice;
 use ewe::text::{counted, shell_word};
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, HashMap};
@@ -84,6 +84,8 @@ pub struct RowLayout<'a> {
     pub template: Option<&'a ConversationTemplate>,
     /// Which answers of a conversation are targets.
     pub loss: AnswerLoss,
+    /// What becomes of the reasoning of answers.
+    pub reasoning: ReasoningChoice,
     /// Most tokens of a row.
     pub max_length: usize,
     /// The tokenizer.
@@ -126,7 +128,7 @@ impl RowLayout<'_> {
         } = dataset.rows()?;
         crate::train::say(quiet, &format!("{}: {taken}", job.db.display()));
         let apart = match &job.eval {
-            Some(file) => file_rows(file, quiet)?,
+            Some(file) => file_rows(file, self.reasoning, quiet)?,
             None if apart.is_empty() => bail!(
                 "no task is held out, on which an influence could be seen\nhint: `ewe split --db {} --eval 10%` and train again, or \
                  --eval-data FILE with rows that were not trained on",
@@ -134,11 +136,14 @@ impl RowLayout<'_> {
             ),
             None => apart
                 .into_iter()
-                .map(|row| (Some(row.task_id), source::row(row)))
+                .map(|row| (Some(row.task_id), source::row(row, self.reasoning)))
                 .collect(),
         };
         let ids: Vec<i64> = rows.iter().map(|row| row.instance_id).collect();
-        let rows: Vec<Row> = rows.into_iter().map(source::row).collect();
+        let rows: Vec<Row> = rows
+            .into_iter()
+            .map(|row| source::row(row, self.reasoning))
+            .collect();
         let (mut examples, mut left_out) = self.encode(&rows)?;
         let named = ids.into_iter().zip(&rows);
         let encoded = named.filter_map(|(instance_id, row)| {
@@ -177,7 +182,7 @@ impl RowLayout<'_> {
 }
 
 /// Reads the rows of a file, one for each instance.
-fn file_rows(file: &RowsFile, quiet: bool) -> Result<Vec<(Option<i64>, Row)>> {
+fn file_rows(file: &RowsFile, reasoning: ReasoningChoice, quiet: bool) -> Result<Vec<(Option<i64>, Row)>> {
     let mut reader = read::open(&file.path, &file.reading)?;
     let mut left_out = left_out::LeftOut::begin(&file.left_out, quiet)?;
     let mut rows = Vec::new();
@@ -198,8 +203,8 @@ fn file_rows(file: &RowsFile, quiet: bool) -> Result<Vec<(Option<i64>, Row)>> {
                     system: system.clone(),
                     instruction: incoming.task.instruction.clone(),
                     input: instance.input,
-                    output: instance.output,
-                    said: turns::from_answer(answer, &later),
+                    output: source::output_with(instance.output, reasoning),
+                    said: source::said_with(answer, later, reasoning),
                 },
             ));
         }

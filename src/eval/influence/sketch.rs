@@ -10,6 +10,8 @@
 //!
 //! Shapes: `e` examples, `p` numbers of a parameter, `k` places.
 
+use super::direction::Moments;
+use crate::shim::optimizers::{Piece, add_updates};
 use rand::RngExt;
 use tch::{Device, Kind, Tensor};
 
@@ -25,13 +27,6 @@ struct ParameterSketch {
     /// The sign of each number, fp32 `[p]`; none without a projection.
     sign_p: Option<Tensor>,
     pieces: Vec<Piece>,
-}
-
-/// Numbers of a parameter that go to places in a row.
-struct Piece {
-    start: i64,
-    length: i64,
-    place: i64,
 }
 
 impl Sketch {
@@ -67,8 +62,24 @@ impl Sketch {
         Tensor::zeros([examples as i64, self.places], (Kind::Float, self.device))
     }
 
-    /// Adds numbers of parameter `number`, `[e, p]`, to the sketches.
-    pub fn add(&self, sketch_ek: &Tensor, number: usize, values_ep: &Tensor) {
+    /// Adds the gradients of parameter `number`, fp32 `[e, p]`, to the sketches, or what Adam would
+    /// make of them after these moments. On a CPU this is one pass over the gradients.
+    pub fn add(&self, sketch_ek: &Tensor, number: usize, gradient_ep: &Tensor, moments: Option<&Moments>) {
+        let ParameterSketch { sign_p, pieces } = &self.parameters[number];
+        if self.device == Device::Cpu {
+            let next = moments.map(Moments::next);
+            let moments = moments.zip(next.as_ref());
+            let moments = moments.map(|(of, next)| (next, of.first_p.as_ref(), &of.second_p));
+            return add_updates(sketch_ek, gradient_ep, moments, sign_p.as_ref(), pieces);
+        }
+        match moments {
+            Some(moments) => self.add_composed(sketch_ek, number, &moments.update(gradient_ep)),
+            None => self.add_composed(sketch_ek, number, gradient_ep),
+        }
+    }
+
+    /// Adds numbers of parameter `number` in libtorch's operations.
+    fn add_composed(&self, sketch_ek: &Tensor, number: usize, values_ep: &Tensor) {
         let ParameterSketch { sign_p, pieces } = &self.parameters[number];
         for piece in pieces {
             let mut place = sketch_ek.narrow(1, piece.place, piece.length);
@@ -125,7 +136,7 @@ mod tests {
     fn sketched(sketch: &Sketch, values: &[Tensor]) -> Tensor {
         let sketch_ek = sketch.empty(values[0].size()[0] as usize);
         for (number, values) in values.iter().enumerate() {
-            sketch.add(&sketch_ek, number, values);
+            sketch.add(&sketch_ek, number, values, None);
         }
         sketch_ek
     }
@@ -177,6 +188,38 @@ mod tests {
             variance <= 1.1 * 2.0 / places as f64 && variance > 0.0,
             "{variance}"
         );
+    }
+
+    /// The kernel against libtorch's operations: every direction, with and without a projection.
+    #[test]
+    fn one_pass_adds_what_operations_add() {
+        let positive = |size: i64| Tensor::rand([size], (Kind::Float, Device::Cpu)) * 1e-2;
+        for (dimensions, first) in [(128, true), (128, false), (0, false), (0, true)] {
+            let sketch = Sketch::new(&SIZES, dimensions, 1, Device::Cpu);
+            for (number, gradient_ep) in gradients().iter().enumerate() {
+                let size = SIZES[number];
+                let moments = with_seed(7, || Moments {
+                    first_p: first.then(|| positive(size) - 0.005),
+                    second_p: positive(size),
+                    steps: 4,
+                });
+                for moments in [Some(&moments), None] {
+                    let values_ep = match moments {
+                        Some(moments) => moments.update(gradient_ep),
+                        None => gradient_ep.shallow_clone(),
+                    };
+                    let (one, other) = (sketch.empty(8), sketch.empty(8));
+                    sketch.add(&one, number, gradient_ep, moments);
+                    sketch.add_composed(&other, number, &values_ep);
+                    let apart = (&one - &other).abs().max().double_value(&[]);
+                    let largest = other.abs().max().double_value(&[]);
+                    assert!(
+                        largest > 0.0 && apart <= 2e-6 * largest,
+                        "{number}: {apart} of {largest}"
+                    );
+                }
+            }
+        }
     }
 
     #[test]

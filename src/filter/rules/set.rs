@@ -150,9 +150,30 @@ impl RuleSet {
         })
     }
 
+    /// Checks a later question of a conversation, by the rules that are about any text. It may be
+    /// short, begin in the middle of a thought, and be about what was said.
+    pub fn check_follow_up(&self, question: &str) -> Verdict {
+        const OF_ANY_TEXT: [Reason; 7] = [
+            Reason::TooLong,
+            Reason::UnsuitableAct,
+            Reason::ControlCharacters,
+            Reason::Mojibake,
+            Reason::MergedTask,
+            Reason::Reasoning,
+            Reason::Repetition,
+        ];
+        let mut objections = self.rules.iter().filter_map(|rule| match &rule.check {
+            Check::Instruction(look) if OF_ANY_TEXT.contains(&rule.reason) => {
+                Some(Verdict::rejected(rule.reason, look(question, &self.settings)?))
+            }
+            _ => None,
+        });
+        objections.next().unwrap_or_default()
+    }
+
     /// Checks a later answer of a conversation, with its question as the instruction. What it is
     /// about was said before, so nothing is missing.
-    fn check_later(&self, later: &Instance) -> Verdict {
+    pub fn check_later(&self, later: &Instance) -> Verdict {
         let answer = Instance {
             input: String::new(),
             output: later.output.clone(),

@@ -1,8 +1,9 @@
 //! Reads the constants of recipes from a TOML file: a table for each recipe, `[self-instruct]`,
-//! `[alpaca]`, `[grounded]` and `[backtranslation]`, and `[evolve]` for rounds that rewrite tasks.
-//! The keys are the fields of the structs; docs/recipes.md describes them.
+//! `[alpaca]`, `[grounded]` and `[backtranslation]`, `[evolve]` for rounds that rewrite tasks, and
+//! `[turns]` for rounds that continue them. The keys are the fields of the structs; docs/recipes.md
+//! describes them.
 
-use super::{Alpaca, Evolve, FromDocuments, SelfInstruct};
+use super::{Alpaca, Evolve, FromDocuments, SelfInstruct, Turns};
 use crate::settings_file;
 use anyhow::{Context, Result};
 use serde::Deserialize;
@@ -22,6 +23,8 @@ pub struct RecipeFile {
     pub backtranslation: Option<FromDocuments>,
     /// `[evolve]`: rounds that rewrite tasks.
     pub evolve: Option<Evolve>,
+    /// `[turns]`: rounds that continue tasks as conversations.
+    pub turns: Option<Turns>,
 }
 
 /// Reads a file of constants.

@@ -1,9 +1,10 @@
 //! OpenAssistant's trees: a prompt, its replies, their replies. Each path from the prompt to a last
 //! answer is a conversation.
 
-use super::{DialectMessage, Exchange, Speaker, exchanged, order::MOST_MESSAGES};
+use super::{DialectMessage, Exchange, Speaker, calls_tools, exchanged, order::MOST_MESSAGES, speaker};
 use crate::interchange::{
     extra::Extra,
+    format::PREFIX,
     json::{Fields, Json},
 };
 
@@ -30,6 +31,11 @@ pub(in crate::interchange) fn exchanges(prompt: Json<'_>, all: bool) -> Result<V
     paths.into_iter().map(exchanged).collect()
 }
 
+/// Whether a name of a message is one that an export made up.
+pub(in crate::interchange) fn is_our_name(name: Json<'_>) -> bool {
+    name.text().is_ok_and(|name| name.starts_with(PREFIX))
+}
+
 /// Reads a message and its replies. Returns `None` for a deleted one.
 fn node(value: Json<'_>, depth: usize) -> Result<Option<Node>, String> {
     let mut fields = Fields::of(value.get())
@@ -44,9 +50,11 @@ fn node(value: Json<'_>, depth: usize) -> Result<Option<Node>, String> {
         return Ok(None);
     }
     let role = fields.text("role")?;
-    let speaker = match role.as_str() {
+    let speaks = match role.as_str() {
         "prompter" | "user" => Speaker::User,
         "assistant" => Speaker::Assistant,
+        // OpenAssistant has no tools; conversations that ewe writes may.
+        other if speaker(other) == Some(Speaker::Tool) => Speaker::Tool,
         _ => {
             return Err(format!(
                 "a message of `{role}`: in a tree, speakers are prompter and assistant"
@@ -54,6 +62,13 @@ fn node(value: Json<'_>, depth: usize) -> Result<Option<Node>, String> {
         }
     };
     let content = fields.text("text")?;
+    let calls_tools = calls_tools(&fields);
+    // Names that an export made up are not kept.
+    for name in ["message_id", "parent_id"] {
+        if fields.get(name).is_some_and(is_our_name) {
+            fields.take(name);
+        }
+    }
     // Replies without a rank come after those with one.
     let rank = fields
         .get("rank")
@@ -71,8 +86,9 @@ fn node(value: Json<'_>, depth: usize) -> Result<Option<Node>, String> {
     replies.sort_by_key(|reply| reply.rank);
     Ok(Some(Node {
         message: DialectMessage {
+            calls_tools,
             rest: Extra::rest_of(fields),
-            ..DialectMessage::new(&role, speaker, content)
+            ..DialectMessage::new(&role, speaks, content)
         },
         rank,
         replies,

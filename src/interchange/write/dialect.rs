@@ -2,14 +2,12 @@
 
 use crate::interchange::{
     extra::Extra,
+    format::PREFIX,
     json::{Fields, Json},
     parse::INPUT_OF_TURN,
     turns,
 };
 use crate::task::{ExportRow, Turn};
-
-/// The prefix of an other field whose name a message has.
-const PREFIX: &str = "ewe_";
 
 /// The names of a conversation's parts.
 pub(super) struct Dialect {
@@ -42,7 +40,16 @@ pub(super) const SHARE_GPT: Dialect = Dialect {
 
 /// Returns the messages as JSON, each with its other fields; `rest` has those up to the first
 /// answer.
-pub(super) fn messages(row: &ExportRow, question: String, mut rest: Vec<Extra>, dialect: &Dialect) -> String {
+pub(super) fn messages(row: &ExportRow, question: String, rest: Vec<Extra>, dialect: &Dialect) -> String {
+    let messages: Vec<String> = said(row, question, rest)
+        .iter()
+        .map(|turn| message(turn, dialect).to_json())
+        .collect();
+    format!("[{}]", messages.join(","))
+}
+
+/// Returns the messages with their other fields; `rest` has those up to the first answer.
+pub(super) fn said(row: &ExportRow, question: String, mut rest: Vec<Extra>) -> Vec<Turn> {
     let system = row.system.as_deref().map(|system| ("system", system.to_owned()));
     let said = [(Turn::USER, question), (Turn::ASSISTANT, row.output.clone())];
     let said: Vec<_> = system.into_iter().chain(said).collect();
@@ -57,12 +64,7 @@ pub(super) fn messages(row: &ExportRow, question: String, mut rest: Vec<Extra>, 
         turn.fields = turns::owned(&rest);
         turn
     });
-    let later = turns::of_column(row.turns.as_deref());
-    let messages: Vec<String> = first
-        .chain(later)
-        .map(|turn| message(&turn, dialect).to_json())
-        .collect();
-    format!("[{}]", messages.join(","))
+    first.chain(turns::of_column(row.turns.as_deref())).collect()
 }
 
 /// Returns one message.

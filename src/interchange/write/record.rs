@@ -8,16 +8,19 @@ use serde::Serialize;
 use crate::interchange::{
     Format, Need,
     extra::Extra,
-    format::{CONVERSATIONS, DOLLY_CATEGORIES, GROUP, HISTORY},
-    json::Json,
+    format::{CATEGORY, CONVERSATIONS, DOLLY_CATEGORIES, GROUP, HISTORY, PREFIX},
 };
-use crate::task::ExportRow;
+use crate::task::{ExportRow, FieldColumn};
 
-use super::dialect::{self, CHAT, Dialect, SHARE_GPT};
+use super::{
+    dialect::{self, CHAT, Dialect, SHARE_GPT},
+    field,
+    tree::Tree,
+};
 
 /// Which fields a file has besides those of its format. A field that any row needs is in all rows,
 /// since readers take the columns of the first rows for those of all.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ExtraFields {
     /// The number that marks rows of one task.
     pub(super) group: bool,
@@ -30,11 +33,9 @@ pub(super) struct ExtraFields {
     /// The other fields are one field of JSON, as in a table, whose columns have one type each.
     /// Otherwise they are beside the fields of the format.
     pub(super) apart: bool,
+    /// Fields that people added, which are columns of a table.
+    pub(super) fields: Vec<FieldColumn>,
 }
-
-/// The prefix of an other field whose name the format has, or by which the row would be taken for
-/// one of another format.
-const PREFIX: &str = "ewe_";
 
 /// One JSON object: names and JSON values, in order.
 #[derive(Debug, Default)]
@@ -58,7 +59,13 @@ impl Record {
                 record.push("instruction", &row.instruction);
                 record.push("context", &row.input);
                 record.push("response", &row.output);
-                record.push("category", category(row));
+                match field::category(row).filter(|_| extra_fields.extra) {
+                    Some(own) => {
+                        let _ = extra.take(CATEGORY);
+                        record.fields.push((CATEGORY.into(), own.to_owned()));
+                    }
+                    None => record.push(CATEGORY, category(row)),
+                }
             }
             Format::Chat | Format::ShareGpt => {
                 let rest = match extra_fields.apart {
@@ -104,7 +111,10 @@ impl Record {
             extra.push_later(row.turns.as_deref());
         }
         record.extra = match extra_fields.apart {
-            true => extra,
+            true => {
+                record.push_fields(row, extra_fields, format);
+                extra
+            }
             false => untaken(extra, &record.fields, format),
         };
         record
@@ -127,7 +137,8 @@ impl Record {
                 // The other fields of the first row are those of the task.
                 let mut extra = match place {
                     0 => Extra::default(),
-                    _ => extra(row, extra_fields),
+                    // What people say of a task is said once.
+                    _ => extra_of_row(row, extra_fields),
                 };
                 extra.put_before(rest.get(place).cloned().unwrap_or_default());
                 if extra_fields.extra {
@@ -157,10 +168,52 @@ impl Record {
             record.push("system", first.system.as_deref().unwrap_or_default());
         }
         record.extra = match extra_fields.apart {
-            true => extra_of_task,
+            true => {
+                record.push_fields(first, extra_fields, Format::SelfInstruct);
+                extra_of_task
+            }
             false => untaken(extra_of_task, &record.fields, Format::SelfInstruct),
         };
         record
+    }
+
+    /// Makes records of a task, in which the rows of one question are a tree. The first one has the
+    /// number `number` in its file.
+    pub(super) fn trees_of(rows: &[ExportRow], number: usize, extra_fields: &ExtraFields) -> Vec<Record> {
+        let mut extras = Vec::new();
+        let mut said = Vec::new();
+        for row in rows {
+            let mut extra = extra(row, extra_fields);
+            said.push((question(row, false), rest_of_messages(&mut extra)));
+            extras.push(extra);
+        }
+        let trees = Tree::of_task(rows, said).into_iter();
+        (number..)
+            .zip(trees)
+            .map(|(number, (place, tree))| {
+                let mut extra = std::mem::take(&mut extras[place]);
+                if extra_fields.extra && tree.is_cut() {
+                    extra.push_later(rows[place].turns.as_deref());
+                }
+                let mut record = Record {
+                    fields: tree.fields(number, &extra, !extra_fields.extra),
+                    extra: Extra::default(),
+                };
+                if let Some(system) = &rows[place].system {
+                    record.push("system", system);
+                }
+                record.extra = untaken(extra, &record.fields, Format::Oasst);
+                record
+            })
+            .collect()
+    }
+
+    /// Adds the fields of people as columns, with null where a row has none.
+    fn push_fields(&mut self, row: &ExportRow, extra_fields: &ExtraFields, format: Format) {
+        if extra_fields.extra {
+            self.fields
+                .extend(field::values(row, &extra_fields.fields, format));
+        }
     }
 
     fn push(&mut self, name: &str, value: &(impl Serialize + ?Sized)) {
@@ -200,8 +253,20 @@ fn text(name: &str) -> String {
     serde_json::to_string(name).expect("a name is a text")
 }
 
-/// Returns the other fields of a row, if the file has them.
+/// Returns the other fields of a row, if the file has them, and those that people added, unless
+/// they are columns.
 fn extra(row: &ExportRow, extra_fields: &ExtraFields) -> Extra {
+    let mut extra = extra_of_row(row, extra_fields);
+    match (extra_fields.extra, extra_fields.apart) {
+        (false, _) => {}
+        (true, true) => extra.without_fields(&row.fields),
+        (true, false) => extra.put_fields(&row.fields),
+    }
+    extra
+}
+
+/// Returns the other fields of a row as it was imported, if the file has them.
+fn extra_of_row(row: &ExportRow, extra_fields: &ExtraFields) -> Extra {
     match &row.extra {
         Some(json) if extra_fields.extra => Extra::parse(json).unwrap_or_default(),
         _ => Extra::default(),
@@ -210,11 +275,12 @@ fn extra(row: &ExportRow, extra_fields: &ExtraFields) -> Extra {
 
 /// Returns the other fields of a row as one column, with the later messages of a conversation.
 pub(super) fn extra_with_turns(row: &ExportRow) -> Option<String> {
-    if row.turns.is_none() {
+    if row.turns.is_none() && row.fields.is_empty() {
         return row.extra.clone();
     }
     let extra = row.extra.as_deref().and_then(Extra::parse);
     let mut extra = extra.unwrap_or_default();
+    extra.without_fields(&row.fields);
     extra.push_later(row.turns.as_deref());
     extra.to_column()
 }
@@ -226,6 +292,10 @@ fn untaken(extra: Extra, fields: &[(String, String)], format: Format) -> Extra {
     let misleads = |name: &str| {
         if name == HISTORY {
             return format == Format::Alpaca;
+        }
+        // A tree is recognized by its prompt, whatever else is there.
+        if format == Format::Oasst {
+            return false;
         }
         let has = |field: &str| field == name || taken(field);
         Format::of_columns(has, has, Need::Task) != Some(format)
@@ -268,7 +338,7 @@ fn category(row: &ExportRow) -> &str {
 }
 
 /// Returns the columns of a format in a table.
-pub(super) fn columns(format: Format, extra_fields: ExtraFields) -> Vec<Field> {
+pub(super) fn columns(format: Format, extra_fields: &ExtraFields) -> Vec<Field> {
     let text = |name: &str| Field::new(name, DataType::Utf8, true);
     let list = |name: &str, fields: Vec<Field>| {
         let element = Field::new_list_field(DataType::Struct(Fields::from(fields)), true);
@@ -303,16 +373,10 @@ pub(super) fn columns(format: Format, extra_fields: ExtraFields) -> Vec<Field> {
         columns.push(Field::new(GROUP, DataType::Int64, true));
     }
     if extra_fields.extra {
+        columns.extend(field::columns(&extra_fields.fields, format));
         columns.push(text("extra"));
     }
     columns
-}
-
-/// Parses a field for a table.
-pub(super) fn value(json: &str) -> serde_json::Value {
-    Json::of(json)
-        .and_then(|json| serde_json::from_str(json.get()).ok())
-        .unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -331,6 +395,7 @@ mod tests {
             system: Some("s".into()),
             extra: Some(extra.into()),
             turns: None,
+            fields: Vec::new(),
         }
     }
 
@@ -340,6 +405,7 @@ mod tests {
         history: false,
         extra: true,
         apart: false,
+        fields: Vec::new(),
     };
 
     #[test]

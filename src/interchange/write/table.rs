@@ -2,6 +2,7 @@
 
 use std::{io::Write, sync::Arc};
 
+use anyhow::Context;
 use arrow_array::{
     ArrayRef, RecordBatch,
     builder::{BooleanBuilder, Int64Builder, StringBuilder},
@@ -11,6 +12,7 @@ use arrow_schema::{DataType, Field, SchemaRef};
 use parquet::arrow::ArrowWriter;
 
 use super::{
+    field,
     parquet_file::{begin, end, own_schema, write},
     record::{self, ExtraFields, Record},
 };
@@ -18,7 +20,7 @@ use crate::interchange::{
     Format,
     format::{DATASET_TABLE, GROUP},
 };
-use crate::task::ExportRow;
+use crate::task::{ExportRow, FieldColumn};
 
 /// How many rows become a batch of columns at most …
 const BATCH_ROWS: usize = 1024;
@@ -35,7 +37,11 @@ pub(super) struct RecordTable<W: Write + Send> {
 }
 
 impl<W: Write + Send> RecordTable<W> {
-    pub(super) fn begin(out: W, format: Format, extra_fields: ExtraFields) -> anyhow::Result<RecordTable<W>> {
+    pub(super) fn begin(
+        out: W,
+        format: Format,
+        extra_fields: &ExtraFields,
+    ) -> anyhow::Result<RecordTable<W>> {
         let schema: SchemaRef = Arc::new(own_schema(format.as_str(), record::columns(format, extra_fields)));
         Ok(RecordTable {
             decoder: ReaderBuilder::new(Arc::clone(&schema)).build_decoder()?,
@@ -50,7 +56,7 @@ impl<W: Write + Send> RecordTable<W> {
         let mut object = serde_json::Map::new();
         for (name, json) in fields {
             self.bytes += json.len();
-            object.insert(name, record::value(&json));
+            object.insert(name, field::parsed(&json));
         }
         object.insert("extra".into(), serde_json::Value::from(extra));
         self.pending.push(object.into());
@@ -90,27 +96,29 @@ pub(super) struct DatasetTable<W: Write + Send> {
     system: StringBuilder,
     extra: StringBuilder,
     group: Int64Builder,
+    fields: Vec<FieldColumn>,
+    /// The values of fields in the rows that were not written yet.
+    values: Vec<serde_json::Value>,
     /// Rows that were not written yet, and bytes of their texts.
     pending: (usize, usize),
     rows: usize,
 }
 
 impl<W: Write + Send> DatasetTable<W> {
-    pub(super) fn begin(out: W) -> anyhow::Result<DatasetTable<W>> {
-        let schema: SchemaRef = Arc::new(own_schema(
-            DATASET_TABLE,
-            vec![
-                Field::new("instruction", DataType::Utf8, false),
-                Field::new("input", DataType::Utf8, false),
-                Field::new("output", DataType::Utf8, false),
-                Field::new("name", DataType::Utf8, true),
-                Field::new("is_classification", DataType::Boolean, false),
-                Field::new("task_id", DataType::Int64, false),
-                Field::new("system", DataType::Utf8, true),
-                Field::new("extra", DataType::Utf8, true),
-                Field::new(GROUP, DataType::Int64, true),
-            ],
-        ));
+    pub(super) fn begin(out: W, fields: Vec<FieldColumn>) -> anyhow::Result<DatasetTable<W>> {
+        let mut columns = vec![
+            Field::new("instruction", DataType::Utf8, false),
+            Field::new("input", DataType::Utf8, false),
+            Field::new("output", DataType::Utf8, false),
+            Field::new("name", DataType::Utf8, true),
+            Field::new("is_classification", DataType::Boolean, false),
+            Field::new("task_id", DataType::Int64, false),
+            Field::new("system", DataType::Utf8, true),
+            Field::new("extra", DataType::Utf8, true),
+            Field::new(GROUP, DataType::Int64, true),
+        ];
+        columns.extend(field::columns(&fields, Format::Alpaca));
+        let schema: SchemaRef = Arc::new(own_schema(DATASET_TABLE, columns));
         Ok(DatasetTable {
             out: begin(out, Arc::clone(&schema))?,
             schema,
@@ -123,6 +131,8 @@ impl<W: Write + Send> DatasetTable<W> {
             system: StringBuilder::new(),
             extra: StringBuilder::new(),
             group: Int64Builder::new(),
+            fields,
+            values: Vec::new(),
             pending: (0, 0),
             rows: 0,
         })
@@ -144,6 +154,11 @@ impl<W: Write + Send> DatasetTable<W> {
         self.system.append_option(row.system.as_deref());
         self.extra.append_option(record::extra_with_turns(row));
         self.group.append_option(group);
+        if !self.fields.is_empty() {
+            let values = field::values(row, &self.fields, Format::Alpaca)
+                .map(|(name, json)| (name, field::parsed(&json)));
+            self.values.push(serde_json::Value::Object(values.collect()));
+        }
         self.rows += 1;
         self.pending.0 += 1;
         self.pending.1 += row.instruction.len() + row.input.len() + row.output.len();
@@ -154,7 +169,7 @@ impl<W: Write + Send> DatasetTable<W> {
     }
 
     fn flush(&mut self) -> anyhow::Result<()> {
-        let columns: Vec<ArrayRef> = vec![
+        let mut columns: Vec<ArrayRef> = vec![
             Arc::new(self.instruction.finish()),
             Arc::new(self.input.finish()),
             Arc::new(self.output.finish()),
@@ -165,9 +180,28 @@ impl<W: Write + Send> DatasetTable<W> {
             Arc::new(self.extra.finish()),
             Arc::new(self.group.finish()),
         ];
+        if !self.fields.is_empty() {
+            columns.extend(self.columns_of_fields()?);
+        }
         self.pending = (0, 0);
         let batch = RecordBatch::try_new(Arc::clone(&self.schema), columns)?;
         write(&mut self.out, &batch)
+    }
+
+    /// Returns the columns of fields for the rows that were not written yet.
+    fn columns_of_fields(&mut self) -> anyhow::Result<Vec<ArrayRef>> {
+        let fields = field::columns(&self.fields, Format::Alpaca);
+        let schema: SchemaRef = Arc::new(arrow_schema::Schema::new(fields));
+        let values = std::mem::take(&mut self.values);
+        if values.is_empty() {
+            return Ok(RecordBatch::new_empty(schema).columns().to_vec());
+        }
+        let mut decoder = ReaderBuilder::new(schema)
+            .with_batch_size(values.len())
+            .build_decoder()?;
+        decoder.serialize(&values)?;
+        let batch = decoder.flush()?.context("the values of fields are a batch")?;
+        Ok(batch.columns().to_vec())
     }
 
     /// Ends the file. Returns the inner writer and the number of rows.

@@ -84,6 +84,8 @@ pub struct Weights {
     asked: Option<Vec<(String, Vec<i64>)>>,
     /// In a sketch, whether tensors have their size, with undefined contents.
     blank: bool,
+    /// Whether tensors are only looked up, and take no memory.
+    hollow: bool,
 }
 
 impl Weights {
@@ -149,6 +151,7 @@ impl Weights {
             problems: Vec::new(),
             asked: Some(Vec::new()),
             blank: false,
+            hollow: false,
         }
     }
 
@@ -182,6 +185,11 @@ impl Weights {
     /// so at most one of them exists twice.
     pub fn keep_as(&mut self, form: Form) {
         self.form = form;
+    }
+
+    /// Says whether tensors are only looked up from now on: they get their shape, and no memory.
+    pub fn keep_hollow(&mut self, hollow: bool) {
+        self.hollow = hollow;
     }
 
     /// Returns the bytes of all tensors in the files, of quantized ones once they are in 16 bits.
@@ -253,7 +261,11 @@ impl Weights {
                 Tensor::zeros([0], self.target)
             };
         }
-        match self.read(name, shape) {
+        let found = match self.hollow {
+            true => self.look_up(name, shape).map(|_| self.hollow_tensor(shape)),
+            false => self.read(name, shape),
+        };
+        match found {
             Ok(tensor) => tensor,
             Err(error) if fault::is_out_of_memory(&error) => fault::raise(&error),
             Err(error) => {
@@ -263,16 +275,30 @@ impl Weights {
         }
     }
 
-    fn read(&self, name: &str, shape: &[i64]) -> Result<Tensor> {
+    /// Returns a tensor of this shape that takes the memory of one number.
+    fn hollow_tensor(&self, shape: &[i64]) -> Tensor {
+        // Not a view of it for autograd, which such a tensor would remain with other data.
+        let mut hollow = Tensor::empty([0], self.target);
+        hollow.set_data(&Tensor::zeros([1], self.target).expand(shape, false));
+        hollow
+    }
+
+    /// Finds the tensor `name` of exactly `shape`.
+    fn look_up(&self, name: &str, shape: &[i64]) -> Result<&TensorEntry> {
         let entry = self.find(name).ok_or_else(|| anyhow!("`{name}` is missing"))?;
-        let (shard, place) = (&self.shards[entry.shard], &entry.place);
-        if place.shape != shape {
+        if entry.place.shape != shape {
             bail!(
                 "`{name}` in {}: expected shape {shape:?}, found {:?}",
-                shard.path.display(),
-                place.shape
+                self.shards[entry.shard].path.display(),
+                entry.place.shape
             );
         }
+        Ok(entry)
+    }
+
+    fn read(&self, name: &str, shape: &[i64]) -> Result<Tensor> {
+        let entry = self.look_up(name, shape)?;
+        let (shard, place) = (&self.shards[entry.shard], &entry.place);
         if let Some(blocks) = &entry.blocks {
             let (tensor, not_finite) = self
                 .unpack(&shard.file, place, blocks)

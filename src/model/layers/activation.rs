@@ -14,6 +14,7 @@ use anyhow::{Result, bail};
 use tch::{Device, Kind, Tensor};
 
 use crate::model::files::config::ConfigFields;
+use crate::shim::recorded::{self, recordable};
 use crate::shim::{self, Gate, gpu};
 
 /// `√(2/π)`.
@@ -78,6 +79,7 @@ impl Activation {
         };
         match fused {
             Some(fused) if shim::usable(&[gate, up]) => shim::gated(fused, gate, up),
+            Some(fused) if recordable(&[gate, up]) => recorded::gated(fused, gate, up),
             Some(fused) => by_kernel(fused, gate, up).unwrap_or_else(|| self.forward(gate) * up),
             None => self.forward(gate) * up,
         }

@@ -97,7 +97,11 @@ impl Linear {
     pub fn size(&self) -> (i64, i64) {
         match &self.quantized {
             Some(quantized) => quantized.size,
-            None => self.values().size2().expect("a linear weight is a matrix"),
+            // Without a look at its memory, which may be away (`train/shards`).
+            None => match self.weight.size2().expect("a linear weight is a matrix") {
+                (inputs, outputs) if self.transposed => (outputs, inputs),
+                size => size,
+            },
         }
     }
 

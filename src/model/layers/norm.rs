@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tch::{Kind, Tensor};
 
 use crate::shim::gpu::{self, NormResidual, rms_norm};
+use crate::shim::recorded::{self, recordable};
 use crate::shim::{self, Norm};
 
 /// Normalizes on a GPU in one launch, for inference. Returns the norm, and the sum that was
@@ -31,6 +32,19 @@ fn by_kernel(
         .ok()
 }
 
+/// Normalizes in training, as one operation. None on a GPU, in fp16, and where the weight is
+/// trained, too.
+fn by_recorded(
+    norm: Norm,
+    x: &Tensor,
+    weight_d: &Tensor,
+    residual: Option<&Tensor>,
+    eps: f64,
+) -> Option<Tensor> {
+    let takes = recordable(&[x, weight_d, residual.unwrap_or(x)]) && !weight_d.requires_grad();
+    takes.then(|| recorded::rms_norm(norm, x, weight_d, residual, eps))
+}
+
 /// Root-mean-square norm in Gemma's form: computed in fp32; the weight is the scale minus 1.
 #[derive(Debug)]
 pub struct RmsNorm {
@@ -51,6 +65,9 @@ impl RmsNorm {
         if let Some((normed, _)) = by_kernel(Norm::Gemma, x, &self.weight, NormResidual::None, self.eps) {
             return normed;
         }
+        if let Some(normed) = by_recorded(Norm::Gemma, x, &self.weight, None, self.eps) {
+            return normed;
+        }
         let scale_d = self.weight.to_kind(Kind::Float) + 1.0;
         x.to_kind(Kind::Float)
             .rms_norm(self.weight.size(), Some(&scale_d), self.eps)
@@ -66,6 +83,9 @@ impl RmsNorm {
     pub fn add_to(&self, residual: &Tensor, x: &Tensor) -> Tensor {
         if shim::usable(&[x, &self.weight, residual]) {
             return shim::rms_norm(Norm::Gemma, x, &self.weight, Some(residual), self.eps);
+        }
+        if let Some(added) = by_recorded(Norm::Gemma, x, &self.weight, Some(residual), self.eps) {
+            return added;
         }
         let behind = NormResidual::Behind(residual);
         match by_kernel(Norm::Gemma, x, &self.weight, behind, self.eps) {
@@ -94,6 +114,9 @@ impl PlainRmsNorm {
             return shim::rms_norm(Norm::Llama, x, &self.weight, None, self.eps);
         }
         if let Some((normed, _)) = by_kernel(Norm::Llama, x, &self.weight, NormResidual::None, self.eps) {
+            return normed;
+        }
+        if let Some(normed) = by_recorded(Norm::Llama, x, &self.weight, None, self.eps) {
             return normed;
         }
         let width = self.weight.size();

@@ -13,6 +13,7 @@ use tch::{Device, Kind, Tensor};
 
 use crate::model::files::config::ConfigFields;
 use crate::shim;
+use crate::shim::recorded::{self, recordable};
 
 pub use crate::shim::RopePairing;
 
@@ -251,6 +252,11 @@ impl Rope {
             let (cos_nr, sin_nr) = angles.rows();
             let x_nhd = x_bthd.flatten(0, 1);
             return shim::rope(self.pairing, &x_nhd, cos_nr, sin_nr).view_as(x_bthd);
+        }
+        if recordable(&[x_bthd, cos, sin]) {
+            let (cos_nr, sin_nr) = angles.rows();
+            let x_nhd = x_bthd.flatten(0, 1);
+            return recorded::rope(self.pairing, &x_nhd, cos_nr, sin_nr).view_as(x_bthd);
         }
         if self.dims == width {
             return self.apply_rope(x_bthd, angles);

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, HashSet};
 use anyhow::{Context, Result, anyhow};
 use chrono::NaiveDateTime;
 use ewe::jinja::{self, ErrorKind, RenderOptions};
+use ewe::reasoning;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
@@ -183,16 +184,20 @@ impl ChatTemplate {
 /// Returns a message with its reasoning under every name that templates read, as `transformers`
 /// passes it.
 fn with_reasoning(message: &ChatMessage) -> Value {
-    let mut message = json!(message);
-    let names = ["reasoning_content", "thinking", "reasoning"];
-    let found = names
+    let Value::Object(fields) = json!(message) else {
+        unreachable!("a message has fields");
+    };
+    let found = reasoning::FIELDS
         .iter()
-        .find_map(|name| message.get(name).filter(|text| !text.is_null()));
-    if let (Some(reasoning), Some(fields)) = (found.cloned(), message.as_object_mut()) {
-        fields.entry("thinking").or_insert_with(|| reasoning.clone());
-        fields.insert("reasoning_content".to_owned(), reasoning);
-    }
-    message
+        .find_map(|name| fields.get(*name).filter(|text| !text.is_null()));
+    let Some(reasoning) = found.cloned() else {
+        return Value::Object(fields);
+    };
+    // In this order, which a template shows that prints whole messages.
+    let mut named = Map::from_iter([("thinking".to_owned(), reasoning.clone())]);
+    named.extend(fields);
+    named.insert("reasoning_content".to_owned(), reasoning);
+    Value::Object(named)
 }
 
 /// Adds a hint to a template's error.

@@ -1,35 +1,51 @@
 //! Messages of stored conversations, as chat templates read them.
 
+use ewe::reasoning;
 use ewe::task::Turn;
 use serde_json::{Map, Value, json};
 
 use super::chat_template::ChatMessage;
 
-/// The fields of a message that templates read. Reasoning is not among them: it is kept with the
-/// row, and not trained on.
+/// The fields of a message that templates read, besides its reasoning.
 const READ: [&str; 3] = ["tool_calls", "tool_call_id", "name"];
 
-/// Returns the messages of a conversation from its first answer on; none if it has a single turn.
+/// Returns the messages of a conversation from its first answer on, without their reasoning; none
+/// if it has a single turn.
 pub fn from_answer(answer: Turn, later: &[Turn]) -> Vec<ChatMessage> {
     match later.is_empty() {
         true => Vec::new(),
-        false => std::iter::once(&answer).chain(later).map(message).collect(),
+        false => std::iter::once(&answer)
+            .chain(later)
+            .map(|turn| message(turn, &READ))
+            .collect(),
     }
 }
 
-/// Returns one message. Whoever is neither user nor assistant is a tool.
-fn message(turn: &Turn) -> ChatMessage {
+/// Returns the messages of a conversation from its first answer on, with their reasoning, of which
+/// a template decides what it writes; none if it has a single turn and no reasoning.
+pub fn with_reasoning(answer: Turn, later: &[Turn]) -> Vec<ChatMessage> {
+    let read = [&READ[..], &reasoning::FIELDS].concat();
+    let messages = std::iter::once(&answer).chain(later);
+    let messages: Vec<ChatMessage> = messages.map(|turn| message(turn, &read)).collect();
+    match later.is_empty() && messages[0].more.is_empty() {
+        true => Vec::new(),
+        false => messages,
+    }
+}
+
+/// Returns one message, with these of its fields. Whoever is neither user nor assistant is a tool.
+fn message(turn: &Turn, read: &[&str]) -> ChatMessage {
     let role = match turn.role.as_str() {
         role @ (Turn::USER | Turn::ASSISTANT) => role,
         _ => "tool",
     };
     let mut message = ChatMessage::new(role, &turn.content);
-    for name in READ {
+    for name in read {
         let value = turn
             .field(name)
             .and_then(|value| serde_json::from_str(value).ok());
         if let Some(value) = value {
-            message.more.insert(name.to_owned(), with_objects(value));
+            message.more.insert((*name).to_owned(), with_objects(value));
         }
     }
     message
@@ -74,5 +90,17 @@ mod tests {
         );
         assert_eq!(messages[2].more["tool_calls"][0]["function"]["arguments"]["x"], 1);
         assert_eq!(messages[2].more.get("reasoning_content"), None);
+        let messages = with_reasoning(Turn::new(Turn::ASSISTANT, "x"), &later);
+        assert_eq!(messages[2].more["reasoning_content"], "hm");
+    }
+
+    #[test]
+    fn a_single_answer_comes_with_its_reasoning() {
+        let mut answer = Turn::new(Turn::ASSISTANT, "x");
+        assert!(with_reasoning(answer.clone(), &[]).is_empty());
+        answer.fields.push(("thinking".to_owned(), "\"hm\"".to_owned()));
+        let messages = with_reasoning(answer.clone(), &[]);
+        assert_eq!((messages.len(), &messages[0].more["thinking"]), (1, &json!("hm")));
+        assert!(from_answer(answer, &[]).is_empty());
     }
 }

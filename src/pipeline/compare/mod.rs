@@ -11,6 +11,7 @@ mod result;
 use super::Ending;
 use super::answers::{Answer, AnswerRequest, Answers, answers};
 use super::ask::Asker;
+use super::progress;
 use crate::backend::{Backend, FinishReason, Sampling};
 use crate::choice::{JudgedBy, NoLikelihood};
 use crate::compare::exam::{self, ExamFigures};
@@ -124,16 +125,11 @@ pub async fn compare(
     }
     .all(show)
     .await;
-    let status = match &outcome {
-        Ok((Ending::Target, _)) => RunStatus::Done,
-        Ok(_) => RunStatus::Interrupted,
-        Err(_) => RunStatus::Failed,
-    };
-    // The error of the run matters more than an error of recording its end.
-    let finished = store.finish_run(run_id, status).await;
-    let outcome = outcome?;
-    finished?;
-    Ok(outcome)
+    progress::finish(store, run_id, outcome, |(ending, _)| match ending {
+        Ending::Target => RunStatus::Done,
+        _ => RunStatus::Interrupted,
+    })
+    .await
 }
 
 /// Records the start of the run.

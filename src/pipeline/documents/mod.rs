@@ -6,4 +6,4 @@
 pub mod add;
 mod rounds;
 
-pub(super) use rounds::DocumentMethod;
+pub(super) use rounds::{DocumentMethod, load_passages};

@@ -42,39 +42,49 @@ impl<'a> DocumentMethod<'a> {
         is_backwards: bool,
         seed: u64,
     ) -> Result<DocumentMethod<'a>> {
-        let stored = store.passages().await?;
-        let count = stored.len();
-        let all = stored.into_iter().map(|passage| Passage {
-            about: match (passage.title, passage.heading) {
-                (Some(title), heading) if heading.starts_with(&title) => heading,
-                (Some(title), heading) if heading.is_empty() => title,
-                (Some(title), heading) => format!("{title} › {heading}"),
-                (None, heading) => heading,
-            },
-            id: passage.id,
-            document: passage.document_id,
-            text: passage.text,
-            language: passage.language,
-        });
-        let passages = Passages::new(all.collect(), recipe.fewest_words, seed);
-        if passages.is_empty() {
-            let path = store.path().display();
-            match count {
-                0 => bail!(
-                    "{path}: there is no passage of a document\nhint: `ewe add-documents --db {path} PATH` adds some"
-                ),
-                _ => bail!(
-                    "{path}: no passage has as many words as `fewest_words`, {}\nhint: `ewe add-documents` can cut larger passages",
-                    recipe.fewest_words
-                ),
-            }
-        }
+        let passages = load_passages(store, recipe.fewest_words, seed).await?;
         Ok(DocumentMethod {
             recipe,
             passages,
             is_backwards,
         })
     }
+}
+
+/// Loads the passages of a dataset that have enough words, in the order of this seed.
+///
+/// # Errors
+///
+/// If there are none to ask about.
+pub async fn load_passages(store: &Store, fewest_words: usize, seed: u64) -> Result<Passages> {
+    let stored = store.passages().await?;
+    let count = stored.len();
+    let all = stored.into_iter().map(|passage| Passage {
+        about: match (passage.title, passage.heading) {
+            (Some(title), heading) if heading.starts_with(&title) => heading,
+            (Some(title), heading) if heading.is_empty() => title,
+            (Some(title), heading) => format!("{title} › {heading}"),
+            (None, heading) => heading,
+        },
+        id: passage.id,
+        document: passage.document_id,
+        text: passage.text,
+        language: passage.language,
+    });
+    let passages = Passages::new(all.collect(), fewest_words, seed);
+    if passages.is_empty() {
+        let path = store.path().display();
+        match count {
+            0 => bail!(
+                "{path}: there is no passage of a document\nhint: `ewe add-documents --db {path} PATH` adds some"
+            ),
+            _ => bail!(
+                "{path}: no passage has as many words as `fewest_words`, {}\nhint: `ewe add-documents` can cut larger passages",
+                fewest_words
+            ),
+        }
+    }
+    Ok(passages)
 }
 
 impl GenerateRun<'_> {

@@ -26,10 +26,11 @@ use super::Ending;
 use super::answers::{AnswerRequest, Answers, answers};
 use super::ask::Asker;
 use super::batch::{self, BatchSummary};
+use super::progress;
 use crate::backend::{Backend, Sampling};
 use crate::job::eval::EvalJob;
 use crate::prompt::rating;
-use crate::store::{RunStatus, Store};
+use crate::store::Store;
 use crate::suite::grade;
 use crate::suite::item::{Item, Suite, SuiteKind};
 use contamination::TrainingData;
@@ -114,15 +115,8 @@ pub async fn evaluate<'a>(
         batch: RefCell::default(),
     };
     let outcome = run.all(backend, training.as_ref(), show).await;
-    let status = match &outcome {
-        Ok((Ending::Interrupted, _)) => RunStatus::Interrupted,
-        Ok(_) => RunStatus::Done,
-        Err(_) => RunStatus::Failed,
-    };
-    // The error of the run matters more than an error of recording its end.
-    let finished = store.finish_run(run_id, status).await;
-    let (ending, evaluated) = outcome?;
-    finished?;
+    let finished = progress::finish(store, run_id, outcome, |(ending, _)| ending.status());
+    let (ending, evaluated) = finished.await?;
     Ok(EvalOutcome {
         ending,
         evaluated,

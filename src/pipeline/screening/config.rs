@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::filter::Compared;
 use crate::filter::rouge::Threshold;
 use crate::filter::rules::RuleSet;
 use crate::interchange::Reading;
@@ -15,8 +16,10 @@ pub struct FilterConfig {
     pub files: Vec<PathBuf>,
     /// Evaluation files: rows must not be similar to their tasks, nor contain parts of them.
     pub against: Vec<PathBuf>,
-    /// ROUGE-L F1 above which two instructions are near-duplicates.
+    /// ROUGE-L F1 above which two texts are near-duplicates.
     pub threshold: Threshold,
+    /// What of a conversation is compared.
+    pub compared: Compared,
     /// The rules for each row.
     pub rules: RuleSet,
     /// Compare rows with those of `against` only, not with one another.

@@ -5,6 +5,7 @@ use super::against::{add_against, evaluation_row};
 use super::file::FilterCounts;
 use super::rows::with_answers;
 use crate::atomic_file::Lines;
+use crate::filter::Compared;
 use crate::filter::rouge::Threshold;
 use crate::filter::rules::RuleSet;
 use crate::filter::screen::{Screen, Submission, verdict_row};
@@ -29,8 +30,10 @@ pub struct RefilterConfig {
     pub against: Vec<PathBuf>,
     /// How to read these files if their columns have unusual names.
     pub reading: Reading,
-    /// ROUGE-L F1 above which two instructions are near-duplicates.
+    /// ROUGE-L F1 above which two texts are near-duplicates.
     pub threshold: Threshold,
+    /// What of a conversation is compared.
+    pub compared: Compared,
     /// The rules for each task.
     pub rules: RuleSet,
     /// Name the most similar task in every verdict, not only in those on near-duplicates.
@@ -69,7 +72,8 @@ pub struct RejectedTask {
 /// pending tasks with a bad verdict, as one action that `ewe undo` takes back. Tasks that somebody
 /// accepted stay, and later tasks are compared with them.
 pub async fn refilter(store: &Store, config: &RefilterConfig, quiet: bool) -> Result<Refiltered> {
-    let mut screen = Screen::new(config.rules.clone(), config.threshold, config.nearest);
+    let mut screen =
+        Screen::new(config.rules.clone(), config.threshold, config.nearest).comparing(config.compared);
     add_against(&mut screen, &config.against, &config.reading, quiet)?;
     let mut out = config.verdicts.as_deref().map(Lines::begin).transpose()?;
     let mut pool = store.pool().await?;

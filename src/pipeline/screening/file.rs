@@ -73,7 +73,8 @@ pub fn filter(config: &FilterConfig, quiet: bool) -> Result<Filtered> {
         files: parts::expanded(&config.files)?,
         ..config.clone()
     };
-    let mut screen = Screen::new(config.rules.clone(), config.threshold, config.nearest);
+    let mut screen =
+        Screen::new(config.rules.clone(), config.threshold, config.nearest).comparing(config.compared);
     if config.apart {
         screen = screen.apart();
     }

@@ -13,4 +13,5 @@ mod output;
 mod partitioned;
 mod rows;
 mod spill;
+pub mod validate;
 mod work;

@@ -141,7 +141,7 @@ fn part(
     let number = before.parts;
     let mut bar;
     let mut source = if number == 0 {
-        let mut checks = Checks::new(config.rules.clone(), config.threshold);
+        let mut checks = Checks::new(config.rules.clone(), config.threshold).comparing(config.compared);
         add_against_to(&mut checks, &mut kept, &config.against, &config.reading, quiet)?;
         let rows = InputRows::begin(&config.files, &config.reading, batch_rows(limit))?;
         bar = ProgressMeter::bytes("filter, part 1", rows.size().unwrap_or(0), quiet);
@@ -261,7 +261,7 @@ impl Source<'_> {
                             _ => Arrival::Open(OpenRow {
                                 row,
                                 inputs: inputs(&task),
-                                instruction: task.instruction,
+                                text: checks.text(&task),
                                 best: None,
                             }),
                         },
@@ -274,7 +274,7 @@ impl Source<'_> {
                     && bytes < BATCH_BYTES
                     && let Some(row) = records.next::<OpenRow>()?
                 {
-                    bytes += row.instruction.len();
+                    bytes += row.text.len();
                     rows.push(Arrival::Open(row));
                 }
                 Ok(rows)
@@ -372,6 +372,7 @@ fn job(config: &FilterConfig) -> anyhow::Result<Value> {
         "files": described(&config.files)?,
         "against": described(&config.against)?,
         "threshold": config.threshold.to_string(),
+        "compare": config.compared.as_str(),
         "rules": config.rules,
         "reading": format!("{:?}", config.reading),
         "keep_going": config.policy.keep_going,

@@ -202,7 +202,7 @@ impl Record for OpenRow {
         for input in &self.inputs {
             bytes.extend(input.to_le_bytes());
         }
-        put_text(bytes, &self.instruction);
+        put_text(bytes, &self.text);
     }
 
     fn get(from: &mut impl Read) -> io::Result<OpenRow> {
@@ -220,10 +220,10 @@ impl Record for OpenRow {
         let inputs = (0..get_u32(from)?)
             .map(|_| Ok(u64::from_le_bytes(array(from)?)))
             .collect::<io::Result<_>>()?;
-        let instruction = get_text(from)?;
+        let text = get_text(from)?;
         Ok(OpenRow {
             row,
-            instruction,
+            text,
             inputs,
             best,
         })
@@ -299,9 +299,9 @@ mod tests {
             prop::collection::vec(any::<u64>(), 0..4),
             prop::option::of(best),
         )
-            .prop_map(|(row, instruction, inputs, best)| OpenRow {
+            .prop_map(|(row, text, inputs, best)| OpenRow {
                 row,
-                instruction,
+                text,
                 inputs,
                 best,
             })
@@ -356,7 +356,7 @@ mod tests {
         let mut file = RecordFile::begin(&path).unwrap();
         let row = |row| OpenRow {
             row,
-            instruction: format!("name the capital of country {row}"),
+            text: format!("name the capital of country {row}"),
             inputs: vec![1, 2],
             best: None,
         };

@@ -14,6 +14,7 @@ use anyhow::{Result, bail};
 use sha2::{Digest, Sha256};
 
 use crate::fold::folded;
+use crate::pipeline::progress;
 use crate::store::curation::held_out::SplitTask;
 use crate::store::query::amount::Amount;
 use crate::store::query::filter::LONGEST_LABEL;
@@ -94,7 +95,7 @@ pub async fn split(store: &Store, config: &SplitConfig) -> Result<SplitSummary> 
             .begin_run("split", &settings, Some(config.seed as i64), None)
             .await?;
         let held = store.hold_out(&chosen, run).await;
-        finish(store, run, held).await?;
+        progress::finish(store, run, held, |()| RunStatus::Done).await?;
     }
     Ok(summary)
 }
@@ -106,20 +107,9 @@ pub async fn clear(store: &Store) -> Result<usize> {
         let settings = serde_json::json!({ "clear": true, "were_held_out": held_out });
         let run = store.begin_run("split", &settings, None, None).await?;
         let cleared = store.hold_out_none().await;
-        finish(store, run, cleared).await?;
+        progress::finish(store, run, cleared, |()| RunStatus::Done).await?;
     }
     Ok(held_out.len())
-}
-
-async fn finish(store: &Store, run: i64, result: crate::store::Result<()>) -> Result<()> {
-    let status = match &result {
-        Ok(()) => RunStatus::Done,
-        Err(_) => RunStatus::Failed,
-    };
-    // The error of the work matters more than one of recording its end.
-    let finished = store.finish_run(run, status).await;
-    result?;
-    Ok(finished?)
 }
 
 /// Returns the number of tasks that the rows are of.

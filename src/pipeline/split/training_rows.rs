@@ -35,6 +35,14 @@ pub struct Taken {
     pub held_out: usize,
     /// Rows that were chosen, and left out since their task reads like one that is held out.
     pub near_held_out: usize,
+    /// Rows that were chosen, and left out since they are the beginning of a conversation that is
+    /// trained on.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub beginnings: usize,
+}
+
+fn is_zero(count: &usize) -> bool {
+    *count == 0
 }
 
 impl fmt::Display for Taken {
@@ -54,11 +62,50 @@ impl fmt::Display for Taken {
             "near-duplicates of held-out tasks left out",
         );
         match (self.held_out, self.near_held_out) {
-            (0, _) => Ok(()),
-            (held_out, 0) => write!(f, "; {held_out} held out"),
-            (held_out, _) => write!(f, "; {held_out} held out, {near}"),
+            (0, _) => {}
+            (held_out, 0) => write!(f, "; {held_out} held out")?,
+            (held_out, _) => write!(f, "; {held_out} held out, {near}")?,
+        }
+        let beginnings = chosen(
+            self.beginnings,
+            "beginning of a conversation left out",
+            "beginnings of conversations left out",
+        );
+        match self.beginnings {
+            0 => Ok(()),
+            _ => write!(f, "; {beginnings}"),
         }
     }
+}
+
+impl TrainingRows {
+    /// Leaves out rows of a single turn with which a conversation begins that is trained on: where
+    /// every answer is a target, that one has theirs, and it would count twice.
+    pub fn without_beginnings(mut self) -> TrainingRows {
+        let begun: HashSet<[String; 4]> = self
+            .train
+            .iter()
+            .filter(|row| row.turns.is_some())
+            .map(beginning)
+            .collect();
+        if begun.is_empty() {
+            return self;
+        }
+        let before = self.train.len();
+        self.train
+            .retain(|row| row.turns.is_some() || !begun.contains(&beginning(row)));
+        let accepted = self.train.iter().filter(|row| row.review == Review::Accepted);
+        self.taken.accepted = accepted.count();
+        self.taken.unreviewed = self.train.len() - self.taken.accepted;
+        self.taken.beginnings = before - self.train.len();
+        self
+    }
+}
+
+/// The texts of the first question and answer.
+fn beginning(row: &DatasetRow) -> [String; 4] {
+    let system = row.system.as_deref().unwrap_or_default();
+    [system, &row.instruction, &row.input, &row.output].map(|text| text.trim().to_owned())
 }
 
 /// Reads the rows of tasks that pass `filter`, without rejected and held-out tasks and without
@@ -103,6 +150,7 @@ pub async fn load(store: &Store, filter: &Filter) -> Result<TrainingRows> {
         of,
         held_out: held_out.len(),
         near_held_out: chosen - train.len(),
+        beginnings: 0,
     };
     if train.is_empty() && of > 0 {
         bail!(
@@ -119,6 +167,7 @@ pub async fn load(store: &Store, filter: &Filter) -> Result<TrainingRows> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::task::Origin;
 
     #[test]
     fn what_was_taken_is_one_sentence() {
@@ -129,6 +178,7 @@ mod tests {
                 of: 60,
                 held_out,
                 near_held_out,
+                beginnings: 0,
             };
             taken.to_string()
         };
@@ -146,6 +196,44 @@ mod tests {
                 "60 accepted of 60".to_owned(),
                 "none of 60; 2 held out".to_owned()
             )
+        );
+    }
+
+    #[test]
+    fn the_beginning_of_a_conversation_is_left_out() {
+        let row = |task_id, output: &str, turns: Option<&str>| DatasetRow {
+            task_id,
+            instance_id: task_id,
+            instruction: "q".to_owned(),
+            input: String::new(),
+            output: output.to_owned(),
+            is_classification: false,
+            origin: Origin::Machine,
+            review: Review::Pending,
+            run_id: None,
+            created_at: String::new(),
+            system: None,
+            extra: None,
+            turns: turns.map(str::to_owned),
+        };
+        let rows = TrainingRows {
+            train: vec![row(1, "a", None), row(2, "b", None), row(3, "a", Some("[1]"))],
+            held_out: Vec::new(),
+            taken: Taken {
+                accepted: 0,
+                unreviewed: 3,
+                of: 3,
+                held_out: 0,
+                near_held_out: 0,
+                beginnings: 0,
+            },
+        };
+        let left = rows.without_beginnings();
+        let ids: Vec<i64> = left.train.iter().map(|row| row.task_id).collect();
+        assert_eq!(ids, [2, 3]);
+        assert_eq!(
+            left.taken.to_string(),
+            "2 unreviewed of 3; 1 beginning of a conversation left out"
         );
     }
 }

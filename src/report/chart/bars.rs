@@ -11,9 +11,26 @@ pub struct Bar {
     pub label: String,
     /// The count of each part.
     pub parts: Vec<i64>,
+    /// The filter of the page with what each part counts; empty where there is none.
+    pub to: Vec<String>,
 }
 
 impl Bar {
+    /// Makes a bar that leads nowhere.
+    pub fn new(label: impl Into<String>, parts: Vec<i64>) -> Bar {
+        Bar {
+            label: label.into(),
+            parts,
+            to: Vec::new(),
+        }
+    }
+
+    /// Returns the bar with the filter of each part.
+    pub fn to(mut self, to: Vec<String>) -> Bar {
+        self.to = to;
+        self
+    }
+
     /// Adds up all parts.
     pub fn sum(&self) -> i64 {
         self.parts.iter().sum()
@@ -25,12 +42,8 @@ pub fn fold(mut bars: Vec<Bar>, most: usize, label: &str) -> Vec<Bar> {
     if bars.len() > most {
         let rest = bars.split_off(most - 1);
         let parts = rest[0].parts.len();
-        bars.push(Bar {
-            label: label.to_owned(),
-            parts: (0..parts)
-                .map(|part| rest.iter().map(|bar| bar.parts[part]).sum())
-                .collect(),
-        });
+        let sums = (0..parts).map(|part| rest.iter().map(|bar| bar.parts[part]).sum());
+        bars.push(Bar::new(label, sums.collect()));
     }
     bars
 }
@@ -74,7 +87,8 @@ impl Bars<'_> {
                 // Parts too narrow to be seen are drawn wider.
                 let width = (count as f64 / most as f64 * (WIDTH - left - VALUE)).max(1.5);
                 let tooltip = format!("{}, {}: {}", bar.label, self.parts[part], grouped(count));
-                body.push_str(&self.part(part, x, y, width, &tooltip));
+                let drawn = self.part(part, x, y, width, &tooltip);
+                body.push_str(&svg::leading(bar.to.get(part), &tooltip, &drawn));
                 x += width;
             }
             let value = rounded(bar.sum());
@@ -89,7 +103,7 @@ impl Bars<'_> {
             row
         });
         Some(Drawing {
-            name: self.name,
+            name: self.name.into(),
             title: self.title.to_owned(),
             says: self.says,
             height: y,
@@ -162,10 +176,7 @@ mod tests {
     }
 
     fn bar(label: &str, parts: [i64; 2]) -> Bar {
-        Bar {
-            label: label.to_owned(),
-            parts: parts.to_vec(),
-        }
+        Bar::new(label, parts.to_vec())
     }
 
     #[test]
@@ -173,6 +184,17 @@ mod tests {
         assert!(bars(vec![]).is_none());
         assert!(bars(vec![bar("a", [0, 0])]).is_none());
         assert!(bars(vec![bar("a", [0, 1])]).is_some());
+    }
+
+    #[test]
+    fn parts_lead_to_what_they_count() {
+        let to = vec!["review=&label=a%26b".to_owned(), String::new()];
+        let body = bars(vec![bar("a", [3, 1]).to(to)]).unwrap().body;
+        assert!(
+            body.contains("data-to=\"review=&amp;label=a%26b\" data-says=\"a, a: 3\""),
+            "{body}"
+        );
+        assert_eq!(body.matches("data-to").count(), 1);
     }
 
     #[test]

@@ -100,7 +100,7 @@ impl Dots<'_> {
         let rows = rows.collect();
         Some(
             Drawing {
-                name: self.name,
+                name: self.name.into(),
                 title: self.title,
                 says: self.says,
                 height: bottom + NUMBERS,

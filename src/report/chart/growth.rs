@@ -84,7 +84,7 @@ pub fn growth(figures: &Figures) -> Option<Drawing> {
         row
     });
     Some(Drawing {
-        name: "growth",
+        name: "growth".into(),
         title: "What became of instructions, added up over the rounds".to_owned(),
         says: format!(
             "Of {} parsed, {} and {} rejected.",
@@ -165,7 +165,7 @@ pub fn acceptance(figures: &Figures) -> Option<Drawing> {
     });
     let heads = ["from round", "admitted", "parsed", "accepted", "share"];
     Some(Drawing {
-        name: "acceptance",
+        name: "acceptance".into(),
         title: "Share of instructions that became tasks".to_owned(),
         says: format!(
             "{:.1} % over all rounds; each step is {}.",

@@ -22,11 +22,15 @@ pub struct Histogram<'a> {
     pub span: Option<(i64, i64)>,
     /// Formats a number on the axis.
     pub label: fn(i64) -> String,
+    /// Returns the filter of the page with what a column counts, by its first and last value.
+    pub to: Option<fn(i64, Option<i64>) -> String>,
     pub buckets: &'a [Bucket],
 }
 
 /// The tail beyond them goes into the last column.
 const MOST_COLUMNS: i64 = 28;
+/// Of a distribution with a tail, at least so many are drawn.
+const FEWEST_COLUMNS: i64 = 8;
 /// The share of all that a tail may have. Of a heavier one, one column would say too little:
 /// columns double in width.
 const MOST_IN_TAIL: f64 = 0.05;
@@ -65,14 +69,10 @@ impl Histogram<'_> {
             let tooltip = format!("{}: {}", self.range(column), svg::counted(column.count, self.one));
             // A column of few beside one of many must be visible.
             let height = if column.count > 0 { height.max(1.5) } else { 0.0 };
-            body.push_str(&svg::rect(
-                "part-1",
-                x + 0.5,
-                bottom - height,
-                width - 1.0,
-                height,
-                &tooltip,
-            ));
+            let drawn = svg::rect("part-1", x + 0.5, bottom - height, width - 1.0, height, &tooltip);
+            let to = self.to.filter(|_| column.count > 0);
+            let to = to.map(|to| to(column.from, column.until));
+            body.push_str(&svg::leading(to.as_ref(), &tooltip, &drawn));
             if is_labeled(at) {
                 let more = if column.until.is_none() { "+" } else { "" };
                 let text = format!("{}{more}", (self.label)(column.from));
@@ -101,7 +101,7 @@ impl Histogram<'_> {
             .map(|column| vec![self.range(column), grouped(column.count)]);
         let heads = vec![self.axis.to_owned(), all];
         Some(Drawing {
-            name: self.name,
+            name: self.name.into(),
             title: self.title.to_owned(),
             says: self.says.clone(),
             height: bottom + 40.0,
@@ -131,6 +131,10 @@ impl Histogram<'_> {
         if tail as f64 > MOST_IN_TAIL * all as f64 {
             return Some(self.doubling(first, last));
         }
+        let shown = match count > shown {
+            true => self.before_gap(first, shown),
+            false => shown,
+        };
         let columns = (0..shown).map(|at| {
             let from = first + at * self.step;
             let open = at + 1 == shown && count > shown;
@@ -156,6 +160,21 @@ impl Histogram<'_> {
             .iter()
             .filter(|bucket| (from..until).contains(&bucket.from));
         here.map(|bucket| bucket.count).sum()
+    }
+
+    /// How many of `shown` columns to draw if the last has the tail, so that no more than one empty
+    /// column comes before it: a single outlier would press all others together.
+    fn before_gap(&self, first: i64, shown: i64) -> i64 {
+        let end = first + (shown - 1) * self.step;
+        let before = self
+            .buckets
+            .iter()
+            .filter(|bucket| bucket.from < end && bucket.count > 0);
+        let filled = before
+            .map(|bucket| (bucket.from - first) / self.step + 1)
+            .max()
+            .unwrap_or(0);
+        shown.min((filled + 2).max(FEWEST_COLUMNS))
     }
 
     /// Columns each of which is as wide as all before it together, up to `last`.
@@ -203,6 +222,7 @@ mod tests {
             step: 100,
             span: None,
             label: grouped,
+            to: None,
             buckets,
         }
         .draw()
@@ -218,12 +238,21 @@ mod tests {
         let buckets = [(0, 100), (200, 2), (5000, 3), (6000, 1)].map(|(from, count)| Bucket { from, count });
         let drawing = columns(&buckets).unwrap();
         let rows = drawing.rows;
-        assert_eq!(rows.len(), 28);
+        assert_eq!(rows.len(), 8, "and no empty columns before it");
         assert_eq!(rows[1], ["100 to 199", "0"]);
-        assert_eq!(rows[27], ["2,700 or more", "4"]);
+        assert_eq!(rows[7], ["700 or more", "4"]);
         assert!(!drawing.body.contains("double"), "{}", drawing.body);
-        assert!(drawing.body.contains(">2,700+<"), "the axis says so");
+        assert!(drawing.body.contains(">700+<"), "the axis says so");
+        let long: Vec<Bucket> = (0..27)
+            .map(|at| (at * 100, 10))
+            .chain([(5000, 3)])
+            .map(|(from, count)| Bucket { from, count })
+            .collect();
+        let drawing = columns(&long).unwrap();
+        assert_eq!(drawing.rows.len(), 28);
+        assert_eq!(drawing.rows[27], ["2,700 or more", "3"]);
         // The label before it is not under it.
+        assert!(drawing.body.contains(">2,700+<"));
         assert!(!drawing.body.contains(">2,600<") && !drawing.body.contains(">2,500<"));
     }
 

@@ -4,18 +4,22 @@
 //!
 //! - [`svg`]: elements, texts and numbers.
 //! - [`bars`], [`histogram`], [`growth`], [`sunburst`]: kinds of charts.
+//! - [`fields`]: values of people's own fields.
 //! - [`curve`] and [`dots`], on an [`axis`]: losses of runs, and values with intervals.
 //! - [`all`]: the charts of a dataset.
 
+mod address;
 mod axis;
 mod bars;
 pub mod curve;
 pub mod dots;
+mod fields;
 mod growth;
 mod histogram;
 mod sunburst;
 pub mod svg;
 
+use std::borrow::Cow;
 use std::fmt::Write;
 
 use super::{Figures, VerdictCount};
@@ -33,7 +37,7 @@ const MOST_BARS: usize = 14;
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Chart {
     /// Its name for programs: `growth`, `roots`, ….
-    pub name: &'static str,
+    pub name: Cow<'static, str>,
     /// Its title.
     pub title: String,
     /// A `<figure>` with title, picture and table, valid as XML and as HTML.
@@ -42,7 +46,7 @@ pub struct Chart {
 
 /// A chart before it becomes a figure.
 struct Drawing {
-    name: &'static str,
+    name: Cow<'static, str>,
     title: String,
     /// A summary of one or two sentences.
     says: String,
@@ -115,13 +119,18 @@ pub fn all(figures: &Figures) -> Vec<Chart> {
         scores(figures),
         tokens(figures),
     ];
-    drawings.into_iter().flatten().map(Drawing::into_chart).collect()
+    let drawings = drawings.into_iter().chain(fields::fields(figures));
+    drawings.flatten().map(Drawing::into_chart).collect()
 }
 
 fn reviews(figures: &Figures) -> Option<Drawing> {
-    let bars = figures.origins.iter().map(|row| Bar {
-        label: row.origin.to_string(),
-        parts: vec![row.accepted, row.pending, row.rejected],
+    let bars = figures.origins.iter().map(|row| {
+        let of = |review: &str| address::of(&[("review", review), ("origin", row.origin.as_str())]);
+        Bar::new(
+            row.origin.to_string(),
+            vec![row.accepted, row.pending, row.rejected],
+        )
+        .to(["accepted", "pending", "rejected"].map(of).to_vec())
     });
     let sum = |pick: fn(&super::OriginCount) -> i64| figures.origins.iter().map(pick).sum();
     Bars {
@@ -145,15 +154,12 @@ fn reviews(figures: &Figures) -> Option<Drawing> {
 }
 
 fn reasons(figures: &Figures) -> Option<Drawing> {
-    let rejected = |row: &&VerdictCount| row.verdict == "rejected";
+    let rejected = |row: &&VerdictCount| row.verdict == "rejected" && !row.fell();
     let mut bars: Vec<Bar> = Vec::new();
     for row in figures.candidates.verdicts.iter().filter(rejected) {
         let label = row.reason.clone().unwrap_or_default();
         let at = bars.iter().position(|bar| bar.label == label).unwrap_or_else(|| {
-            bars.push(Bar {
-                label,
-                parts: vec![0, 0],
-            });
+            bars.push(Bar::new(label, vec![0, 0]));
             bars.len() - 1
         });
         bars[at].parts[usize::from(row.kind != "instruction")] += row.candidates;
@@ -189,7 +195,7 @@ fn similarities(figures: &Figures) -> Option<Drawing> {
         name: "similarities",
         title: "ROUGE-L with the nearest task",
         says: format!(
-            "Of {} compared, {} a nearest neighbour at 0.50 or more.",
+            "Of {} compared, {} a nearest neighbor at 0.50 or more.",
             chosen(all, "task that was", "tasks that were"),
             chosen(near, "has", "have")
         ),
@@ -198,6 +204,13 @@ fn similarities(figures: &Figures) -> Option<Drawing> {
         step: 5,
         span: Some((0, 100)),
         label: |from| format!("{:.2}", from as f64 / 100.0),
+        to: Some(|from, until| {
+            let below = match until {
+                Some(until) if until < 99 => format!(" and similarity < {:.2}", (until + 1) as f64 / 100.0),
+                _ => String::new(),
+            };
+            address::kept(&[], &format!("similarity >= {:.2}{below}", from as f64 / 100.0))
+        }),
         buckets: &figures.similarities,
     }
     .draw()
@@ -227,6 +240,7 @@ fn lengths(figures: &Figures) -> [Option<Drawing>; 3] {
             step,
             span: None,
             label: grouped,
+            to: None,
             buckets,
         }
         .draw()
@@ -258,10 +272,8 @@ fn lengths(figures: &Figures) -> [Option<Drawing>; 3] {
 
 fn balance(figures: &Figures) -> Option<Drawing> {
     let balance = &figures.balance;
-    let bar = |label: &str, yes, no| Bar {
-        label: label.to_owned(),
-        parts: vec![yes, no],
-    };
+    let bar = |label: &str, yes, no| Bar::new(label, vec![yes, no]);
+    let classifies = ["yes", "no"].map(|is| address::kept(&[("is_classification", is)], ""));
     Bars {
         name: "balance",
         title: "Classification and inputs",
@@ -283,7 +295,7 @@ fn balance(figures: &Figures) -> Option<Drawing> {
         first: "what",
         parts: &["yes", "no"],
         bars: vec![
-            bar("tasks that classify", balance.classification, balance.other),
+            bar("tasks that classify", balance.classification, balance.other).to(classifies.to_vec()),
             bar("examples with input", balance.with_input, balance.without_input),
         ],
     }
@@ -292,15 +304,15 @@ fn balance(figures: &Figures) -> Option<Drawing> {
 
 fn labels(figures: &Figures) -> Option<Drawing> {
     let labels = &figures.labels;
-    let bar = |label: &str, examples| Bar {
-        label: label.to_owned(),
-        parts: vec![examples],
-    };
+    let bar = |label: &str, examples| Bar::new(label, vec![examples]);
     // Labels that occur once say little on their own.
     let named = labels.most.iter().take_while(|row| row.examples > 1);
     let mut bars: Vec<_> = named
         .take(MOST_BARS)
-        .map(|row| bar(&row.label, row.examples))
+        .map(|row| {
+            let to = [("label", row.label.as_str()), ("is_classification", "yes")];
+            bar(&row.label, row.examples).to(vec![address::kept(&to, "")])
+        })
         .collect();
     let most = labels.most.first()?;
     let rest: i64 = labels.most.iter().skip(bars.len()).map(|row| row.examples).sum();
@@ -333,10 +345,8 @@ fn scores(figures: &Figures) -> Option<Drawing> {
                 .map_or(SCORES.len() - 1, |score| (score - 1).clamp(0, 4) as usize);
             parts[at] += row.instances;
         }
-        Bar {
-            label: rows[0].model.clone(),
-            parts,
-        }
+        let to = (1..=5).map(|from| address::kept(&[], &format!("score >= {from} and score < {}", from + 1)));
+        Bar::new(rows[0].model.clone(), parts).to(to.collect())
     });
     let bars: Vec<_> = bars.collect();
     Bars {
@@ -359,14 +369,19 @@ fn tokens(figures: &Figures) -> Option<Drawing> {
         .runs
         .iter()
         .filter(|run| run.requests > 0)
-        .map(|run| Bar {
-            label: format!(
+        .map(|run| {
+            let label = format!(
                 "{} {} {}",
                 run.run_id,
                 run.command,
                 run.model.as_deref().unwrap_or_default()
-            ),
-            parts: vec![run.prompt_tokens, run.completion_tokens],
+            );
+            let to = match run.tasks {
+                0 => String::new(),
+                _ => address::of(&[("review", ""), ("run_id", &run.run_id.to_string())]),
+            };
+            let parts = vec![run.prompt_tokens, run.completion_tokens];
+            Bar::new(label, parts).to(vec![to.clone(), to])
         })
         .collect();
     // The latest runs matter most; the earlier ones are summed up.

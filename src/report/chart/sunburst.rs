@@ -36,7 +36,7 @@ pub fn roots(figures: &Figures) -> Option<Drawing> {
     let (mut body, rows) = rings(&roots.verbs, shown);
     body.push_str(&middle(covered));
     Some(Drawing {
-        name: "roots",
+        name: "roots".into(),
         title: "Verbs of instructions and their objects".to_owned(),
         says: format!(
             "Of {}, {} with a verb and an object that were found ({covered:.1} %), {} with a verb only. Shown: \

@@ -27,6 +27,19 @@ pub fn rect(class: &str, x: f64, y: f64, width: f64, height: f64, title: &str) -
     )
 }
 
+/// Returns `drawn` as what leads to a filter of the page, of which the page makes a link; as it is
+/// without one. A file has nowhere to lead to.
+pub fn leading(to: Option<&String>, says: &str, drawn: &str) -> String {
+    match to.filter(|to| !to.is_empty()) {
+        None => drawn.to_owned(),
+        Some(to) => format!(
+            r#"<g data-to="{}" data-says="{}">{drawn}</g>"#,
+            escape(to),
+            escape(says)
+        ),
+    }
+}
+
 /// Returns a straight line.
 pub fn line(class: &str, from: (f64, f64), to: (f64, f64)) -> String {
     format!(

@@ -19,6 +19,10 @@ pub struct Losses {
     pub train: Vec<(u64, f64)>,
     /// Steps with the loss on what was held out; step 0 is before the first.
     pub held_out: Vec<(u64, f64)>,
+    /// Steps with the learning rate.
+    pub rates: Vec<(u64, f64)>,
+    /// Steps with the most memory that they took, in gigabytes: of the GPU, or of the process.
+    pub memory: Vec<(u64, f64)>,
     /// The last step.
     pub steps: u64,
     /// Steps that were skipped.
@@ -34,6 +38,10 @@ pub struct Losses {
 struct Line {
     step: u64,
     loss: Option<f64>,
+    lr: Option<f64>,
+    memory: Option<f64>,
+    resident: Option<f64>,
+    gpu_memory_peak: Option<f64>,
     skipped: Option<serde::de::IgnoredAny>,
     eval_loss: Option<f64>,
     eval_loss_before: Option<f64>,
@@ -73,17 +81,24 @@ pub fn read(path: &Path) -> Result<Losses, String> {
 impl Losses {
     fn add(&mut self, line: Line) {
         // A step may be there again after a checkpoint was resumed from: the later one counts.
-        while self.train.last().is_some_and(|point| point.0 >= line.step) {
-            self.train.pop();
-        }
-        while self.held_out.last().is_some_and(|point| point.0 >= line.step) {
-            self.held_out.pop();
+        for points in [
+            &mut self.train,
+            &mut self.held_out,
+            &mut self.rates,
+            &mut self.memory,
+        ] {
+            while points.last().is_some_and(|point| point.0 >= line.step) {
+                points.pop();
+            }
         }
         if let Some(before) = line.eval_loss_before.filter(|_| self.held_out.is_empty()) {
             self.held_out.push((0, before));
         }
         self.train.extend(line.loss.map(|loss| (line.step, loss)));
         self.held_out.extend(line.eval_loss.map(|loss| (line.step, loss)));
+        self.rates.extend(line.lr.map(|rate| (line.step, rate)));
+        let bytes = line.gpu_memory_peak.or(line.resident).or(line.memory);
+        self.memory.extend(bytes.map(|bytes| (line.step, bytes / 1e9)));
         self.steps = line.step;
         self.skipped += usize::from(line.skipped.is_some());
     }
@@ -92,20 +107,21 @@ impl Losses {
     fn finish(&mut self) {
         let finite = self.held_out.iter().copied().filter(|point| point.1.is_finite());
         self.best = finite.min_by(|a, b| a.1.total_cmp(&b.1));
-        let each = self.train.len().div_ceil(MOST_POINTS).max(1);
-        self.train = self
-            .train
-            .chunks(each)
-            .map(|some| {
-                let sum: f64 = some.iter().map(|point| point.1).sum();
-                (some[some.len() - 1].0, sum / some.len() as f64)
-            })
-            .collect();
+        let mean = |some: &[(u64, f64)]| some.iter().map(|point| point.1).sum::<f64>() / some.len() as f64;
+        let most = |some: &[(u64, f64)]| some.iter().map(|point| point.1).fold(0.0, f64::max);
+        self.train = in_parts(&self.train, mean);
+        self.rates = in_parts(&self.rates, mean);
+        self.memory = in_parts(&self.memory, most);
         let each = self.held_out.len().div_ceil(MOST_POINTS).max(1);
         let last = self.held_out.len().saturating_sub(1);
         let kept = self.held_out.iter().enumerate();
         let kept = kept.filter(|(at, _)| at % each == 0 || *at == last);
         self.held_out = kept.map(|(_, point)| *point).collect();
+    }
+
+    /// Returns the lines of their chart.
+    pub fn lines(&self) -> Vec<(&'static str, &[(u64, f64)])> {
+        vec![("trained on", &self.train), ("held out", &self.held_out)]
     }
 
     /// Returns the held-out loss before the first step and after the last.
@@ -114,6 +130,14 @@ impl Losses {
         let &(last, after) = self.held_out.last()?;
         (step == 0 && last > 0).then_some((before, after))
     }
+}
+
+/// Returns at most [`MOST_POINTS`] points, each for as many of these as the others, at the last of
+/// them.
+fn in_parts(points: &[(u64, f64)], value: impl Fn(&[(u64, f64)]) -> f64) -> Vec<(u64, f64)> {
+    let each = points.len().div_ceil(MOST_POINTS).max(1);
+    let parts = points.chunks(each);
+    parts.map(|some| (some[some.len() - 1].0, value(some))).collect()
 }
 
 #[cfg(test)]
@@ -135,7 +159,8 @@ mod tests {
             } else {
                 ""
             };
-            text += &format!("{{\"step\": {step}, \"loss\": 2.0{held_out}}}\n");
+            let memory = 1_000_000_000 + step;
+            text += &format!("{{\"step\": {step}, \"loss\": 2.0, \"memory\": {memory}{held_out}}}\n");
         }
         // Steps that were done again, one that was skipped, and half of a line.
         text += "{\"step\": 999, \"loss\": 2.0}\n{\"step\": 1000, \"loss\": null, \"skipped\": \"x\", \"eval_loss\": 2.5}\n{\"ste";
@@ -147,6 +172,9 @@ mod tests {
         );
         assert_eq!(losses.change(), Some((3.5, 2.5)));
         assert_eq!(losses.held_out.len(), 11);
+        assert_eq!(losses.rates, [(1, 1e-4)]);
+        assert!(losses.memory.len() <= MOST_POINTS, "{}", losses.memory.len());
+        assert_eq!(losses.memory[0], (6, 1.000000006));
         assert!(losses.train.len() <= MOST_POINTS && losses.train[0] == (5, 2.4));
     }
 }

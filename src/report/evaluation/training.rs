@@ -4,19 +4,21 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::html::{moment, write_source};
 use super::metrics::{self, Losses};
 use crate::report::card::table;
+use crate::report::chart;
+use crate::report::chart::Chart;
 use crate::report::chart::curve::Curve;
 use crate::report::chart::svg::{counted, escape, grouped, short};
-use crate::report::{Figures, chart};
+use crate::store::query::stats::RunCost;
 use crate::store::{Result, Store};
 
-/// The most runs in the table, and the names of their charts; from the latest on.
+/// The most runs in the table, and of those with charts; from the latest on.
 const MOST_RUNS: usize = 20;
-const CHARTS: [&str; 6] = ["loss-1", "loss-2", "loss-3", "loss-4", "loss-5", "loss-6"];
+const MOST_CHARTS: usize = 6;
 
 /// A training run.
 #[derive(Debug, Clone, PartialEq)]
@@ -33,11 +35,11 @@ pub struct TrainingRun {
 }
 
 /// Reads the latest runs.
-pub async fn load(store: &Store, figures: &Figures) -> Result<Vec<TrainingRun>> {
+pub async fn load(store: &Store, costs: &[RunCost]) -> Result<Vec<TrainingRun>> {
     let mut written = BTreeSet::new();
     let mut runs = Vec::new();
     for (id, config, model) in store.runs_of("train").await?.into_iter().take(MOST_RUNS) {
-        let cost = figures.runs.iter().find(|run| run.run_id == id);
+        let cost = costs.iter().find(|run| run.run_id == id);
         let path = config["out"]
             .as_str()
             .map(|out| Path::new(out).join("metrics.jsonl"));
@@ -46,7 +48,7 @@ pub async fn load(store: &Store, figures: &Figures) -> Result<Vec<TrainingRun>> 
             Some(path) if !written.insert(path.clone()) => {
                 Err(format!("`{}` is that of a later run", path.display()))
             }
-            Some(path) => metrics::read(path).map_err(|why| format!("`{}` {why}", path.display())),
+            Some(path) => read(path.clone()).await,
         };
         runs.push(TrainingRun {
             id,
@@ -59,6 +61,14 @@ pub async fn load(store: &Store, figures: &Figures) -> Result<Vec<TrainingRun>> 
         });
     }
     Ok(runs)
+}
+
+/// Reads metrics beside the threads that answer the page.
+async fn read(path: PathBuf) -> std::result::Result<Losses, String> {
+    let read = tokio::task::spawn_blocking(move || {
+        metrics::read(&path).map_err(|why| format!("`{}` {why}", path.display()))
+    });
+    read.await.unwrap_or_else(|error| Err(error.to_string()))
 }
 
 impl TrainingRun {
@@ -90,6 +100,57 @@ impl TrainingRun {
                 (None, None) => String::new(),
             },
         }
+    }
+
+    /// The losses over the steps.
+    fn loss_chart(&self, losses: &Losses) -> Option<Chart> {
+        let curve = Curve {
+            name: format!("loss-{}", self.id),
+            title: format!("Loss of run {}, in nats a token", self.id),
+            says: self.says(losses),
+            lines: losses.lines(),
+        };
+        curve.draw()
+    }
+
+    /// Losses, learning rate and memory, as far as they were recorded.
+    fn charts(&self) -> Vec<Chart> {
+        let Ok(losses) = &self.losses else {
+            return Vec::new();
+        };
+        let id = self.id;
+        let of = |name: &str, title: &str, says: String, line: &'static str, points| {
+            let curve = Curve {
+                name: format!("{name}-{id}"),
+                title: format!("{title} of run {id}"),
+                says,
+                lines: vec![(line, points)],
+            };
+            curve.draw()
+        };
+        let most = |points: &[(u64, f64)]| points.iter().map(|point| point.1).fold(0.0, f64::max);
+        let rate = format!("At most {:.1e}.", most(&losses.rates));
+        let memory = format!("At most {:.1} GB.", most(&losses.memory));
+        let charts = [
+            self.loss_chart(losses),
+            of("rate", "Learning rate", rate, "learning rate", &losses.rates),
+            of("memory", "Memory", memory, "gigabytes at most", &losses.memory),
+        ];
+        charts.into_iter().flatten().collect()
+    }
+
+    /// The run as the page shows it.
+    pub fn view(&self) -> Value {
+        json!({
+            "id": self.id,
+            "model": self.model,
+            "status": self.status,
+            "started_at": self.started_at,
+            "rows": self.rows(),
+            "outcome": self.outcome(),
+            "steps": self.losses.as_ref().map_or(0, |losses| losses.steps),
+            "charts": self.charts(),
+        })
     }
 
     fn says(&self, losses: &Losses) -> String {
@@ -152,15 +213,8 @@ pub fn write(body: &mut String, runs: &[TrainingRun]) {
     let drawn = runs
         .iter()
         .filter_map(|run| Some((run, run.losses.as_ref().ok()?)));
-    for (name, (run, losses)) in CHARTS.into_iter().zip(drawn) {
-        let curve = Curve {
-            name,
-            title: format!("Loss of run {}, in nats a token", run.id),
-            says: run.says(losses),
-            train: &losses.train,
-            held_out: &losses.held_out,
-        };
-        if let Some(chart::Chart { figure, .. }) = curve.draw() {
+    for (run, losses) in drawn.take(MOST_CHARTS) {
+        if let Some(chart::Chart { figure, .. }) = run.loss_chart(losses) {
             charts += &figure;
             charts.push('\n');
             let path = run.path.as_deref().unwrap_or(Path::new(""));

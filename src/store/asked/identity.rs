@@ -133,9 +133,10 @@ impl Store {
             ..Known::default()
         };
         let mut edited = HashMap::<i64, Versions>::new();
-        let mut edits =
-            sqlx::query!("SELECT task_id, instance_id, before, after FROM revision WHERE action = 'edit'")
-                .fetch(&mut *transaction);
+        let mut edits = sqlx::query!(
+            "SELECT task_id, instance_id, before, after FROM revision WHERE action = 'edit' AND about IS NULL"
+        )
+        .fetch(&mut *transaction);
         while let Some(edit) = edits.try_next().await? {
             let versions = edited.entry(edit.task_id).or_default();
             versions.add(edit.instance_id, &edit.before);

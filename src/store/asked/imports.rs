@@ -9,6 +9,7 @@ use sqlx::SqliteConnection;
 use super::bulk_guard;
 use crate::leave;
 use crate::store::curation::revision::next_group;
+use crate::store::fields::{Values, assign};
 use crate::store::rows::json_rows;
 use crate::store::{Change, Error, Result, RunStatus, Store};
 
@@ -31,6 +32,12 @@ pub struct ImportedTask {
     pub is_classification: bool,
     /// Its examples.
     pub instances: Vec<ImportedInstance>,
+    /// Columns that may become fields, with their values as JSON.
+    #[serde(default)]
+    pub cells: Vec<(String, String)>,
+    /// Values of fields by their ids.
+    #[serde(skip)]
+    pub fields: Vec<(i64, Values)>,
 }
 
 /// An instance read from a file.
@@ -78,6 +85,7 @@ struct ImportInstanceRow<'a>(
 struct ImportRows<'a> {
     tasks: Vec<ImportTaskRow<'a>>,
     instances: Vec<ImportInstanceRow<'a>>,
+    values: Vec<(i64, i64, &'a Values)>,
 }
 
 impl ImportRows<'_> {
@@ -86,6 +94,7 @@ impl ImportRows<'_> {
         let mut rows = ImportRows {
             tasks: Vec::with_capacity(tasks.len()),
             instances: Vec::with_capacity(tasks.len()),
+            values: Vec::new(),
         };
         for (id, task) in (first..).zip(tasks) {
             let texts = task
@@ -101,6 +110,9 @@ impl ImportRows<'_> {
                 bulk_guard::length_of(std::iter::once(&task.instruction).chain(texts)),
                 task.is_classification,
             ));
+            let values = task.fields.iter();
+            rows.values
+                .extend(values.map(|(field, values)| (*field, id, values)));
             let instances = task.instances.iter().enumerate();
             rows.instances.extend(instances.map(|(ordinal, instance)| {
                 ImportInstanceRow(
@@ -142,9 +154,9 @@ impl ImportRows<'_> {
             ",
             instance_rows
         )
-        .execute(connection)
+        .execute(&mut *connection)
         .await?;
-        Ok(())
+        assign::insert(connection, &self.values).await
     }
 }
 

@@ -5,9 +5,7 @@ use super::evolution::NewEvolution;
 use crate::store::documents::grounding::NewGrounding;
 use crate::store::rows::json_rows;
 use crate::store::{Result, Store};
-use crate::task::{
-    Candidate, Instance, InstanceCandidate, Nearest, Origin, Reason, Review, TaskRef, Verdict,
-};
+use crate::task::{Candidate, InstanceCandidate, Nearest, Origin, Reason, Review, TaskRef, Turn, Verdict};
 use sqlx::SqliteConnection;
 
 /// Finished rounds, with verdicts on all their candidates.
@@ -45,8 +43,10 @@ pub struct PoolTask {
     pub review: Review,
     /// The round that admitted it; `None` for seeds and imports.
     pub round: Option<i64>,
-    /// The task that it was rewritten from, if it was.
+    /// The task that it was rewritten from, or that it continues, if any.
     pub parent_task_id: Option<i64>,
+    /// Whether it continues its parent as a conversation: its question is that of the parent.
+    pub is_continuation: bool,
     /// Whether it is held out for evaluation, so that no prompt may show it.
     pub is_held_out: bool,
 }
@@ -61,6 +61,7 @@ impl Store {
             SELECT
                 task.id AS "id!", task.instruction, task.origin AS "origin: Origin", task.review AS "review: Review",
                 task.round, evolution.parent_task_id AS "parent_task_id?",
+                evolution.operator IS 'continue' AS "is_continuation!: bool",
                 EXISTS (SELECT 1 FROM held_out WHERE held_out.task_id = task.id) AS "is_held_out!: bool"
             FROM task
             LEFT JOIN evolution ON evolution.round = task.round
@@ -220,17 +221,17 @@ struct AdmissionRows<'a> {
     instances: Vec<AdmittedInstanceRow<'a>>,
     candidates: Vec<CandidateRow<'a>>,
     rounds: Vec<RoundRow>,
-    /// The task that each of `tasks` was rewritten from.
-    parents: Vec<Option<i64>>,
+    /// The round that made each of `tasks` of another one.
+    parents: Vec<Option<NewEvolution>>,
 }
 
-/// `id`, `instruction`, `length`, `is_classification`, `request_id`, `round`
+/// `id`, `instruction`, `length`, `is_classification`, `request_id`, `round`, `system`
 #[derive(serde::Serialize)]
-struct AdmittedTaskRow<'a>(i64, &'a str, i64, bool, i64, u64);
+struct AdmittedTaskRow<'a>(i64, &'a str, i64, bool, i64, u64, Option<&'a str>);
 
-/// `task_id`, `ordinal`, `input`, `output`
+/// `task_id`, `ordinal`, `input`, `output`, `turns`
 #[derive(serde::Serialize)]
-struct AdmittedInstanceRow<'a>(i64, usize, &'a str, &'a str);
+struct AdmittedInstanceRow<'a>(i64, usize, &'a str, &'a str, Option<String>);
 
 /// `round`, `parsed`, `accepted`
 #[derive(serde::Serialize)]
@@ -264,8 +265,7 @@ impl<'a> AdmissionRows<'a> {
             for candidate in &round.candidates {
                 rows.add(round.round, candidate, next);
             }
-            let parent = round.evolution.map(|evolution| evolution.parent_task_id);
-            rows.parents.resize(rows.tasks.len(), parent);
+            rows.parents.resize(rows.tasks.len(), round.evolution);
             rows.rounds.push(RoundRow(
                 round.round,
                 rows.candidates.len() - candidates_before,
@@ -331,23 +331,24 @@ impl<'a> AdmissionRows<'a> {
 
     /// Adds the task of an accepted candidate, with its accepted instances.
     fn add_task(&mut self, task_id: i64, round: u64, candidate: &'a Candidate) {
-        let accepted: Vec<&Instance> = candidate
-            .instances
-            .iter()
-            .filter(|instance| instance.verdict.is_accepted())
-            .map(|instance| &instance.instance)
-            .collect();
+        let instances = candidate.task_instances();
+        let opening = candidate.opening.as_ref();
         self.tasks.push(AdmittedTaskRow(
             task_id,
             &candidate.instruction,
-            bulk_guard::length(&candidate.instruction, accepted.iter().copied()),
+            bulk_guard::length(
+                &candidate.instruction,
+                instances.iter().map(|(instance, _)| *instance),
+            ),
             candidate.is_classification,
             candidate.request_id,
             round,
+            opening.and_then(|opening| opening.system.as_deref()),
         ));
-        let rows = accepted.iter().enumerate();
-        self.instances.extend(rows.map(|(ordinal, instance)| {
-            AdmittedInstanceRow(task_id, ordinal, &instance.input, &instance.output)
+        let rows = instances.into_iter().enumerate();
+        self.instances.extend(rows.map(|(ordinal, (instance, turns))| {
+            let turns = Turn::list_to_column(&turns);
+            AdmittedInstanceRow(task_id, ordinal, &instance.input, &instance.output, turns)
         }));
     }
 
@@ -355,9 +356,10 @@ impl<'a> AdmissionRows<'a> {
         let tasks = json_rows(&self.tasks);
         sqlx::query!(
             "
-            INSERT INTO task (id, instruction, length, is_classification, request_id, round, run_id, origin)
+            INSERT INTO task (id, instruction, length, is_classification, request_id, round, system, run_id, origin)
             SELECT
-                value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, ?, 'machine'
+                value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6, ?,
+                'machine'
             FROM json_each(?)
             ",
             run_id,
@@ -368,8 +370,8 @@ impl<'a> AdmissionRows<'a> {
         let instances = json_rows(&self.instances);
         sqlx::query!(
             "
-            INSERT INTO instance (task_id, ordinal, input, output)
-            SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3
+            INSERT INTO instance (task_id, ordinal, input, output, turns)
+            SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4
             FROM json_each(?)
             ",
             instances
@@ -415,13 +417,14 @@ impl<'a> AdmissionRows<'a> {
             .into_iter()
             .zip(self.parents)
             .map(
-                |(AdmittedTaskRow(id, instruction, .., round), parent_task_id)| PoolTask {
+                |(AdmittedTaskRow(id, instruction, _, _, _, round, _), made_of)| PoolTask {
                     id,
                     instruction: instruction.to_string(),
                     origin: Origin::Machine,
                     review: Review::Pending,
                     round: Some(round as i64),
-                    parent_task_id,
+                    parent_task_id: made_of.map(|made_of| made_of.parent_task_id),
+                    is_continuation: made_of.is_some_and(|made_of| made_of.is_continuation()),
                     is_held_out: false,
                 },
             )

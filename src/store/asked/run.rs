@@ -106,6 +106,19 @@ impl Store {
             .collect())
     }
 
+    /// Returns whether a run got answers to requests of its own.
+    pub async fn has_asked(&self, run_id: i64) -> Result<bool> {
+        let found = sqlx::query_scalar!(
+            r#"
+            SELECT EXISTS (SELECT 1 FROM request WHERE run_id = ?) AS "found!: bool"
+            "#,
+            run_id
+        )
+        .fetch_one(&self.pool)
+        .await?;
+        Ok(found)
+    }
+
     /// Records how and when a run ended.
     pub async fn finish_run(&self, run_id: i64, status: RunStatus) -> Result<()> {
         let mut transaction = self.write().await?;

@@ -3,6 +3,7 @@
 use sqlx::SqliteConnection;
 
 use super::revision::{Actor, Change, check_version, next_group};
+use super::turns::{self, NewTurn, TurnChanges, TurnEdit};
 use crate::store::{Error, Result, Store};
 
 /// New texts for a task; `None` leaves a text as it is.
@@ -33,16 +34,13 @@ pub struct InstanceEdit {
     /// New texts of messages after the output.
     #[serde(default)]
     pub turns: Vec<TurnEdit>,
-}
-
-/// A new text for a message after the first answer of a conversation.
-#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct TurnEdit {
-    /// Its place among them: 0, 1, 2 …
-    pub place: i64,
-    /// The new text.
-    pub content: String,
+    /// Later questions that are removed, each with all that follows it up to the next one, by their
+    /// places before the edit.
+    #[serde(default)]
+    pub removed: Vec<i64>,
+    /// Turns that are added, in their order.
+    #[serde(default)]
+    pub added: Vec<NewTurn>,
 }
 
 impl Store {
@@ -92,7 +90,7 @@ async fn goes_on(connection: &mut SqliteConnection, task_id: i64, group: i64, wh
         "
         SELECT group_id, who, action
         FROM revision
-        WHERE task_id = ?
+        WHERE task_id = ? AND (about IS NULL OR after ->> 'review' IS NOT NULL)
         ORDER BY id DESC
         LIMIT 1
         ",
@@ -199,7 +197,12 @@ async fn edit_instance(
         });
     };
     let columns = before_group(connection, group, task_id, Some(old.id)).await?;
-    let turns = with_texts(connection, task_id, old.turns.as_deref(), edit).await?;
+    let changes = TurnChanges {
+        texts: &edit.turns,
+        removed: &edit.removed,
+        added: &edit.added,
+    };
+    let turns = turns::edited(connection, task_id, old.turns.as_deref(), changes).await?;
     let texts = [
         ("input", old.input.as_str(), edit.input.as_deref()),
         ("output", old.output.as_str(), edit.output.as_deref()),
@@ -229,39 +232,6 @@ async fn edit_instance(
     .await?;
     set_texts(connection, task_id, old.id, edit, turns).await?;
     Ok(1)
-}
-
-/// Returns the messages of an instance with their new texts; `None` without any. Their other fields
-/// stay as they are written.
-async fn with_texts(
-    connection: &mut SqliteConnection,
-    task_id: i64,
-    turns: Option<&str>,
-    edit: &InstanceEdit,
-) -> Result<Option<String>> {
-    if edit.turns.is_empty() {
-        return Ok(None);
-    }
-    let mut turns = turns.unwrap_or("[]").to_owned();
-    for turn in &edit.turns {
-        turns = sqlx::query_scalar!(
-            r#"
-            SELECT json_set(?1, '$[' || ?2 || '].content', ?3) AS "turns: String"
-            WHERE ?2 BETWEEN 0 AND json_array_length(?1) - 1
-            "#,
-            turns,
-            turn.place,
-            turn.content
-        )
-        .fetch_optional(&mut *connection)
-        .await?
-        .flatten()
-        .ok_or(Error::NoTurn {
-            id: task_id,
-            place: turn.place,
-        })?;
-    }
-    Ok(Some(turns))
 }
 
 /// Compares texts of an instance, each with its column, the old text and the new one. Returns the
@@ -297,7 +267,9 @@ async fn set_texts(
     sqlx::query!(
         "
         UPDATE instance
-        SET input = coalesce(?1, input), output = coalesce(?2, output), turns = coalesce(?4, turns)
+        SET input = coalesce(?1, input),
+            output = coalesce(?2, output),
+            turns = CASE WHEN ?4 IS NULL THEN turns ELSE nullif(?4, '') END
         WHERE id = ?3
         ",
         edit.input,

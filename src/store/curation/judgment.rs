@@ -52,6 +52,19 @@ pub struct NewJudgment<'a> {
     pub reason: &'a str,
     /// Why there is no score.
     pub problem: Option<&'a str>,
+    /// The rubric that it was judged by.
+    pub rubric: Option<OfRubric<'a>>,
+}
+
+/// A rubric, and what a judgment says of its criteria.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct OfRubric<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// The SHA-256 of its file.
+    pub sha256: &'a str,
+    /// The criteria as a JSON list; `None` without a score.
+    pub criteria: Option<&'a str>,
 }
 
 /// A stored judgment.
@@ -72,6 +85,11 @@ pub struct Judgment {
     pub reason: String,
     /// Why there is no score.
     pub problem: Option<String>,
+    /// The rubric that it was judged by; `None` for ewe's own scale.
+    pub rubric: Option<String>,
+    /// What it says of each criterion, as a JSON list.
+    #[serde(serialize_with = "as_json")]
+    pub criteria: Option<String>,
     /// Whether it is the judge's latest, and about the present texts.
     pub holds: bool,
     /// The response that it was parsed from.
@@ -80,14 +98,45 @@ pub struct Judgment {
     pub created_at: String,
 }
 
+/// What a judgment says of one criterion.
+#[derive(Debug, Clone, PartialEq, serde::Deserialize)]
+pub struct StoredCriterion {
+    /// The criterion.
+    pub criterion: String,
+    /// The score.
+    pub score: f64,
+    /// The highest score there is.
+    pub highest: f64,
+    /// The reason; may be empty.
+    pub reason: String,
+}
+
+impl Judgment {
+    /// Returns what it says of each criterion of its rubric; `None` without one, or a score.
+    pub fn criteria(&self) -> Option<Vec<StoredCriterion>> {
+        serde_json::from_str(self.criteria.as_deref()?).ok()
+    }
+}
+
+/// Writes a text that is JSON as what it is.
+fn as_json<S: serde::Serializer>(
+    text: &Option<String>,
+    serializer: S,
+) -> std::result::Result<S::Ok, S::Error> {
+    let value: Option<serde_json::Value> = text.as_deref().and_then(|text| serde_json::from_str(text).ok());
+    serde::Serialize::serialize(&value, serializer)
+}
+
 impl Store {
     /// Returns the instances that this model has not judged in their present form, in order of task
-    /// and instance. By likelihood, those that it judged by text are among them.
+    /// and instance. By likelihood, those that it judged by text are among
+    /// them; by a rubric, of which this is the hash, those that it judged otherwise.
     pub async fn unjudged(
         &self,
         selection: &JudgeSelection,
         model: &str,
         by: JudgedBy,
+        rubric: Option<&str>,
     ) -> Result<Vec<Unjudged>> {
         let wanted = by.as_str();
         Ok(sqlx::query_as!(
@@ -101,13 +150,14 @@ impl Store {
             WHERE ((?1 IS NULL AND task.origin <> 'seed') OR task.origin = ?1)
                 AND ((?2 IS NULL AND task.review <> 'rejected') OR task.review = ?2)
                 AND NOT EXISTS (SELECT 1 FROM judged WHERE judged.instance_id = instance.id AND judged.model = ?3
-                        AND ?4 IN (judged.judged_by, 'text'))
+                        AND ?4 IN (judged.judged_by, 'text') AND judged.rubric_hash IS ?5)
             ORDER BY task.id, instance.ordinal
             "#,
             selection.origin,
             selection.review,
             model,
-            wanted
+            wanted,
+            rubric
         )
         .fetch_all(&self.pool)
         .await?)
@@ -127,13 +177,16 @@ impl Store {
             } = judgment.of;
             let score = judgment.score.map(i64::from);
             let judged_by = judgment.judged_by.as_str();
+            let rubric = judgment.rubric.map(|rubric| rubric.name);
+            let rubric_hash = judgment.rubric.map(|rubric| rubric.sha256);
+            let criteria = judgment.rubric.and_then(|rubric| rubric.criteria);
             sqlx::query!(
                 "
                 INSERT INTO judgment (
                     instance_id, run_id, request_id, model, instruction, input, output, score, reason, problem,
-                    judged_by, expected, turns
+                    judged_by, expected, turns, rubric, rubric_hash, criteria
                 )
-                VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
                 ",
                 instance_id,
                 judgment.run_id,
@@ -147,7 +200,10 @@ impl Store {
                 judgment.problem,
                 judged_by,
                 judgment.expected,
-                turns
+                turns,
+                rubric,
+                rubric_hash,
+                criteria
             )
             .execute(&mut *transaction)
             .await?;
@@ -163,7 +219,7 @@ impl Store {
             r#"
             SELECT
                 judgment.id, instance.ordinal, judgment.model, judgment.score, judgment.expected, judgment.reason,
-                judgment.problem,
+                judgment.problem, judgment.rubric, judgment.criteria,
                 judgment.id IN (SELECT judgment_id FROM judged WHERE judged.task_id = ?1) AS "holds!: bool",
                 judgment.request_id, judgment.created_at
             FROM judgment

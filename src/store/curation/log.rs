@@ -11,8 +11,8 @@ pub struct Action {
     pub at: String,
     /// Who did it.
     pub who: String,
-    /// `import`, `rescue`, `accept`, `reject`, `edit` or `undo`. A rescue is an import of a
-    /// candidate.
+    /// `import`, `rescue`, `accept`, `reject`, `edit`, `assignment`, `opinion`, `comment` or
+    /// `undo`. A rescue is an import of a candidate.
     pub action: String,
     /// How many tasks it changed.
     pub tasks: i64,
@@ -40,7 +40,9 @@ pub struct Revision {
     pub action: String,
     /// The instance that changed; `None` if the task itself did.
     pub instance_id: Option<i64>,
-    /// The changed columns before, as a JSON object.
+    /// The field that changed, by its name today.
+    pub field: Option<String>,
+    /// The changed columns before, as a JSON object; empty where rows beside the task changed.
     pub before: String,
     /// The same columns after.
     pub after: String,
@@ -48,6 +50,29 @@ pub struct Revision {
     pub note: Option<String>,
     /// The group that it took back.
     pub undoes: Option<i64>,
+}
+
+impl Revision {
+    /// Returns what was before and what came after, for people: the columns, or the values of the
+    /// field with its name.
+    pub fn sides(&self) -> (String, String) {
+        let Some(field) = &self.field else {
+            return (self.before.clone(), self.after.clone());
+        };
+        let side = |json: &str| {
+            let list: serde_json::Value = serde_json::from_str(json).unwrap_or_default();
+            let values = list["values"].as_array().cloned().unwrap_or_default();
+            let values: Vec<String> = values
+                .iter()
+                .map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned))
+                .collect();
+            match values.is_empty() {
+                true => format!("{field}: none"),
+                false => format!("{field}: {}", values.join(", ")),
+            }
+        };
+        (side(&self.before), side(&self.after))
+    }
 }
 
 /// Somebody who acted a moment ago.
@@ -86,7 +111,7 @@ impl Store {
                         action = 'import'
                             AND EXISTS (SELECT 1 FROM candidate WHERE candidate.task_id = revision.task_id),
                         'rescue',
-                        action
+                        iif(undoes IS NULL, coalesce(about, action), action)
                     ) AS action,
                     CAST(round((julianday('now') - julianday(at)) * 86400) AS INTEGER) AS seconds
                 FROM revision
@@ -118,7 +143,7 @@ impl Store {
                     first.action = 'import'
                         AND EXISTS (SELECT 1 FROM candidate WHERE candidate.task_id = first.task_id),
                     'rescue',
-                    first.action
+                    iif(first.undoes IS NULL, coalesce(first.about, first.action), 'undo')
                 ) AS "action!: String",
                 (SELECT count(DISTINCT task_id) FROM revision WHERE group_id = first.id) AS "tasks!: i64",
                 first.task_id AS first_task,
@@ -159,6 +184,21 @@ impl Store {
         Ok(actions)
     }
 
+    /// Returns who changed a task last.
+    pub async fn changed_by(&self, task_id: i64) -> Result<Option<String>> {
+        let who = sqlx::query_scalar!(
+            "
+            SELECT who
+            FROM revision
+            WHERE task_id = ? AND (about IS NULL OR after ->> 'review' IS NOT NULL)
+            ORDER BY id DESC
+            LIMIT 1
+            ",
+            task_id
+        );
+        Ok(who.fetch_optional(&self.pool).await?)
+    }
+
     /// Returns every change of one task, in order.
     pub async fn history(&self, task_id: i64) -> Result<Vec<Revision>> {
         let history = sqlx::query_as!(
@@ -169,12 +209,15 @@ impl Store {
                 iif(
                     action = 'import' AND EXISTS (SELECT 1 FROM candidate WHERE candidate.task_id = revision.task_id),
                     'rescue',
-                    action
+                    iif(undoes IS NULL AND after ->> 'review' IS NULL, coalesce(about, action), action)
                 ) AS "action!: String",
-                instance_id, before, after, note, undoes
+                instance_id, field.name AS "field?",
+                iif(about IS NULL, before, json_remove(before, '$.' || about)) AS "before!: String",
+                iif(about IS NULL, after, json_remove(after, '$.' || about)) AS "after!: String", note, undoes
             FROM revision
+            LEFT JOIN field ON field.id = revision.field_id
             WHERE task_id = ?
-            ORDER BY id
+            ORDER BY revision.id
             "#,
             task_id
         )

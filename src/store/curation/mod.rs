@@ -9,4 +9,6 @@ pub mod judgment;
 pub mod log;
 pub mod rescue;
 pub mod revision;
+pub mod turns;
 pub mod undo;
+pub mod validation;

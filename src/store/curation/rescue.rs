@@ -11,6 +11,7 @@ use crate::store::asked::bulk_guard;
 use crate::store::query::candidates::CandidateView;
 use crate::store::rows::json_rows;
 use crate::store::{Result, Store};
+use crate::task::Turn;
 
 /// What a rescue did.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -108,14 +109,19 @@ async fn bring_back(connection: &mut SqliteConnection, task: i64) -> Result<()> 
 /// Adds the task, its instances and its nearest neighbor. It has no round: rounds count what they
 /// accepted themselves.
 async fn add(connection: &mut SqliteConnection, task: i64, view: &CandidateView) -> Result<()> {
-    let CandidateView { candidate, takes, .. } = view;
-    let texts = texts(connection, takes).await?;
+    let candidate = &view.candidate;
+    let Taken {
+        system,
+        texts,
+        turns,
+        takes,
+    } = taken(connection, view).await?;
     let each = texts.iter().flat_map(|(input, output)| [input, output]);
     let length = bulk_guard::length_of(std::iter::once(&candidate.instruction).chain(each));
     // Whether it classifies is known of a task that the instruction became.
     sqlx::query!(
         "
-        INSERT INTO task (id, instruction, length, is_classification, origin, review, request_id, run_id)
+        INSERT INTO task (id, instruction, length, is_classification, origin, review, request_id, run_id, system)
         VALUES (
             ?1, ?2, ?3,
             coalesce(
@@ -127,7 +133,7 @@ async fn add(connection: &mut SqliteConnection, task: i64, view: &CandidateView)
                 ),
                 0
             ),
-            'machine', 'pending', ?5, ?6
+            'machine', 'pending', ?5, ?6, ?7
         )
         ",
         task,
@@ -135,16 +141,18 @@ async fn add(connection: &mut SqliteConnection, task: i64, view: &CandidateView)
         length,
         candidate.parent_id,
         candidate.request_id,
-        candidate.run_id
+        candidate.run_id,
+        system
     )
     .execute(&mut *connection)
     .await?;
-    let rows: Vec<(i64, &String, &String)> = (0..).zip(&texts).map(|(at, (i, o))| (at, i, o)).collect();
+    let rows: Vec<(i64, &String, &String, &Option<String>)> =
+        (0..).zip(&texts).map(|(at, (i, o))| (at, i, o, &turns)).collect();
     let rows = json_rows(&rows);
     sqlx::query!(
         "
-        INSERT INTO instance (task_id, ordinal, input, output)
-        SELECT ?, value ->> 0, value ->> 1, value ->> 2
+        INSERT INTO instance (task_id, ordinal, input, output, turns)
+        SELECT ?, value ->> 0, value ->> 1, value ->> 2, value ->> 3
         FROM json_each(?)
         ",
         task,
@@ -152,7 +160,7 @@ async fn add(connection: &mut SqliteConnection, task: i64, view: &CandidateView)
     )
     .execute(&mut *connection)
     .await?;
-    let part = json_rows(&[&[candidate.id][..], takes].concat());
+    let part = json_rows(&[&[candidate.id][..], &takes].concat());
     sqlx::query!(
         "UPDATE candidate SET task_id = ? WHERE id IN (SELECT value FROM json_each(?)) AND task_id IS NULL",
         task,
@@ -173,6 +181,103 @@ async fn add(connection: &mut SqliteConnection, task: i64, view: &CandidateView)
     .execute(connection)
     .await?;
     Ok(())
+}
+
+/// What a task made of a candidate has.
+struct Taken {
+    system: Option<String>,
+    /// Inputs and outputs.
+    texts: Vec<(String, String)>,
+    /// The messages after the output of a conversation.
+    turns: Option<String>,
+    /// The candidates that it takes along.
+    takes: Vec<i64>,
+}
+
+/// Returns what a task made of a candidate has: its instances, or as one conversation the turns up
+/// to it, behind what they continue.
+async fn taken(connection: &mut SqliteConnection, view: &CandidateView) -> Result<Taken> {
+    let candidate = &view.candidate;
+    let opening = opening(connection, candidate.round).await?;
+    let takes = match (&opening, candidate.parent_id) {
+        (Some(_), Some(parent)) => turns_up_to(connection, candidate.round, parent, candidate.id).await?,
+        _ => view.takes.clone(),
+    };
+    let texts = texts(connection, &takes).await?;
+    Ok(match opening {
+        Some(opening) => Taken {
+            system: opening.system,
+            turns: turns_of(&texts),
+            texts: vec![(opening.input, opening.output)],
+            takes,
+        },
+        None => Taken {
+            system: None,
+            turns: None,
+            texts,
+            takes,
+        },
+    })
+}
+
+/// What a conversation continues: the system message, first input and first answer of a task.
+struct Opening {
+    system: Option<String>,
+    input: String,
+    output: String,
+}
+
+/// Returns what the candidates of a round continue; `None` if they are no turns of a conversation.
+async fn opening(connection: &mut SqliteConnection, round: i64) -> Result<Option<Opening>> {
+    Ok(sqlx::query_as!(
+        Opening,
+        "
+        SELECT task.system, instance.input, instance.output
+        FROM evolution
+        JOIN task ON task.id = evolution.parent_task_id
+        JOIN instance ON instance.task_id = task.id AND instance.ordinal = 0
+        WHERE evolution.round = ? AND evolution.operator = 'continue'
+        ",
+        round
+    )
+    .fetch_optional(connection)
+    .await?)
+}
+
+/// Returns the turns of a conversation up to this one.
+async fn turns_up_to(
+    connection: &mut SqliteConnection,
+    round: i64,
+    parent: i64,
+    turn: i64,
+) -> Result<Vec<i64>> {
+    Ok(sqlx::query_scalar!(
+        r#"SELECT id AS "id!: i64" FROM candidate WHERE round = ? AND parent_id = ? AND id <= ? ORDER BY id"#,
+        round,
+        parent,
+        turn
+    )
+    .fetch_all(connection)
+    .await?)
+}
+
+/// Returns questions with their answers as column `turns`. One without an answer is left out,
+/// unless it is the only one: then somebody is to write the answer.
+fn turns_of(texts: &[(String, String)]) -> Option<String> {
+    let is_answered = |(_, answer): &&(String, String)| !answer.trim().is_empty();
+    let answered: Vec<_> = texts.iter().filter(is_answered).collect();
+    let texts = match answered.is_empty() {
+        true => texts.iter().collect(),
+        false => answered,
+    };
+    let turns: Vec<Turn> = texts
+        .into_iter()
+        .flat_map(|(question, answer)| {
+            [(Turn::USER, question), (Turn::ASSISTANT, answer)]
+                .map(|(role, text)| Turn::new(role, text.as_str()))
+        })
+        .collect();
+    Turn::list_to_column(&turns)
 }
 
 /// Returns the inputs and outputs of these instances; a pair of empty ones if there are none.

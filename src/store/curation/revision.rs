@@ -60,15 +60,8 @@ fn action(review: Review) -> Result<&'static str> {
     }
 }
 
-/// Sets the review of these tasks and commits the transaction.
-async fn review_each(
-    mut transaction: ActionTransaction,
-    ids: &[i64],
-    review: Review,
-    actor: Actor<'_>,
-) -> Result<Option<Change>> {
-    let action = action(review)?;
-    let ids = json_rows(ids);
+/// Fails if one of `ids`, a JSON list, names no task.
+pub(in crate::store) async fn check_tasks(connection: &mut SqliteConnection, ids: &str) -> Result<()> {
     let unknown = sqlx::query_scalar!(
         r#"
         SELECT value + 0 AS "value!: i64"
@@ -78,11 +71,24 @@ async fn review_each(
         "#,
         ids
     )
-    .fetch_optional(&mut *transaction)
+    .fetch_optional(connection)
     .await?;
     if let Some(id) = unknown {
         return Err(Error::NoTask { id });
     }
+    Ok(())
+}
+
+/// Sets the review of these tasks and commits the transaction.
+async fn review_each(
+    mut transaction: ActionTransaction,
+    ids: &[i64],
+    review: Review,
+    actor: Actor<'_>,
+) -> Result<Option<Change>> {
+    let action = action(review)?;
+    let ids = json_rows(ids);
+    check_tasks(&mut transaction, &ids).await?;
     let group = next_group(&mut transaction).await?;
     let revisions = sqlx::query!(
         "
@@ -251,7 +257,22 @@ impl Store {
         reviewed(transaction, group, Review::Rejected, revisions.rows_affected()).await
     }
 
-    /// Returns the version of a task, which grows with each action on it; 0 before the first.
+    /// Returns the number of the latest change of a task of any kind; 0 before the first. Opinions
+    /// and comments change no version.
+    pub async fn touched(&self, task_id: i64) -> Result<i64> {
+        let last = sqlx::query_scalar!(
+            r#"
+            SELECT coalesce(max(id), 0) AS "last!: i64"
+            FROM revision
+            WHERE task_id = ?
+            "#,
+            task_id
+        );
+        Ok(last.fetch_one(&self.pool).await?)
+    }
+
+    /// Returns the version of a task, which grows with each action on its texts, its fields and its
+    /// review; 0 before the first.
     pub async fn version(&self, task_id: i64) -> Result<i64> {
         version(&mut *self.pool.acquire().await?, task_id).await
     }
@@ -263,7 +284,7 @@ pub(in crate::store) async fn version(connection: &mut SqliteConnection, task_id
         r#"
         SELECT coalesce(max(id), 0) AS "version!: i64"
         FROM revision
-        WHERE task_id = ?
+        WHERE task_id = ? AND (about IS NULL OR after ->> 'review' IS NOT NULL)
         "#,
         task_id
     )

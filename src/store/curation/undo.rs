@@ -3,8 +3,9 @@
 use sqlx::SqliteConnection;
 
 use super::revision::{Actor, Change};
+use crate::store::fields::assign;
 use crate::store::rows::json_rows;
-use crate::store::{Error, Result, Store};
+use crate::store::{Error, Result, Store, teams};
 
 /// A group to take back.
 struct UndoTarget {
@@ -152,6 +153,7 @@ async fn replaced(connection: &mut SqliteConnection, group: i64) -> Result<Strin
                 WHERE later.group_id = revision.group_id
                     AND later.task_id = revision.task_id
                     AND later.instance_id IS revision.instance_id
+                    AND later.field_id IS revision.field_id
                     AND later.id > revision.id
             )
         ",
@@ -166,10 +168,13 @@ async fn replaced(connection: &mut SqliteConnection, group: i64) -> Result<Strin
 async fn take_back(connection: &mut SqliteConnection, group: i64, actor: Actor<'_>) -> Result<Change> {
     let replaced = replaced(connection, group).await?;
     check_unchanged(connection, group, &replaced).await?;
+    teams::check_unchanged(connection, group).await?;
     restore_reviews(connection, group).await?;
     restore_names(connection, group).await?;
     restore_instructions(connection, group, &replaced).await?;
     restore_instances(connection, group, &replaced).await?;
+    assign::restore(connection, group).await?;
+    teams::restore(connection, group).await?;
     set_updated(connection, group).await?;
     record_undo(connection, group, &replaced, actor).await
 }
@@ -194,6 +199,18 @@ async fn check_unchanged(connection: &mut SqliteConnection, group: i64, replaced
                 OR (
                     json_type(revision.after, '$.turns') IS NOT NULL
                     AND coalesce(revision.after ->> 'turns', '') <> coalesce(instance.turns, '')
+                )
+                OR (
+                    revision.field_id IS NOT NULL
+                    AND revision.after -> '$.values' <> (
+                        SELECT json_group_array(value)
+                        FROM (
+                            SELECT value
+                            FROM field_value
+                            WHERE field_id = revision.field_id AND task_id = revision.task_id
+                            ORDER BY value
+                        )
+                    )
                 )
             )
         ORDER BY revision.id
@@ -316,9 +333,12 @@ async fn record_undo(
     // The first row of the statement takes the next id, which names the new group.
     sqlx::query!(
         "
-        INSERT INTO revision (group_id, task_id, instance_id, who, action, before, after, note, undoes)
+        INSERT INTO revision (
+            group_id, task_id, instance_id, field_id, about, who, action, before, after, note, undoes
+        )
         SELECT
-            (SELECT max(id) + 1 FROM revision), task_id, instance_id, ?1, 'undo', after, before, ?2, group_id
+            (SELECT max(id) + 1 FROM revision), task_id, instance_id, field_id, about, ?1, 'undo', after, before, ?2,
+            group_id
         FROM revision
         WHERE group_id = ?3 AND id NOT IN (SELECT value FROM json_each(?4))
         ORDER BY id

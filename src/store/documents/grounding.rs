@@ -44,7 +44,7 @@ pub struct TaskPassage {
     /// Its id.
     pub passage_id: i64,
     /// What was asked for: `question`, `extraction`, `summary`, `transformation`, `comparison`,
-    /// `absent` or `backtranslation`.
+    /// `absent` or `backtranslation`; `own` for a recipe of the user's.
     pub kind: String,
     /// The path of its document.
     pub path: String,

@@ -74,12 +74,14 @@ impl Store {
     /// problem.
     pub async fn check(&self) -> Result<Vec<Problem>> {
         let pool = &self.pool;
-        let checks: [futures::future::LocalBoxFuture<'_, Result<Vec<Problem>>>; 5] = [
+        let checks: [futures::future::LocalBoxFuture<'_, Result<Vec<Problem>>>; 7] = [
             Box::pin(file(pool)),
             Box::pin(references(pool)),
             Box::pin(tasks(pool)),
             Box::pin(candidates(pool)),
             Box::pin(history(pool)),
+            Box::pin(fields(pool)),
+            Box::pin(team(pool)),
         ];
         // Each on a connection of its own, as long as there are any.
         let mut found: Vec<Problem> = checks
@@ -287,5 +289,100 @@ async fn history(pool: &SqlitePool) -> Result<Vec<Problem>> {
         r#"SELECT id AS "id!: i64" FROM acting"#;
         "adding", "was left behind: lengths and words of what SQL adds are not seen to",
         r#"SELECT id AS "id!: i64" FROM adding"#;
+    }
+}
+
+/// Checks that values of fields are of their types, and those that the history ends with.
+async fn fields(pool: &SqlitePool) -> Result<Vec<Problem>> {
+    broken! {
+        pool,
+        "field", "has values that are none of its type",
+        r#"
+        SELECT DISTINCT field.id AS "id!: i64"
+        FROM field
+        JOIN field_value ON field_value.field_id = field.id
+        WHERE CASE field.type
+            WHEN 'number' THEN typeof(value) NOT IN ('integer', 'real') OR abs(value) > 1.7976931348623157e308
+            WHEN 'flag' THEN typeof(value) <> 'integer' OR value NOT IN (0, 1)
+            WHEN 'choice' THEN value NOT IN (SELECT choice.value FROM json_each(field.choices) AS choice)
+            ELSE typeof(value) <> 'text'
+        END
+        "#;
+        "task", "has several values of a field that is not one of tags",
+        r#"
+        SELECT DISTINCT task_id AS "id!: i64"
+        FROM field_value
+        JOIN field ON field.id = field_value.field_id
+        WHERE field.type <> 'tags'
+        GROUP BY task_id, field_id
+        HAVING count(*) > 1
+        "#;
+        "task", "has values of a field that are not those of its last revision",
+        r#"
+        SELECT DISTINCT task_id AS "id!: i64"
+        FROM revision
+        WHERE field_id IS NOT NULL
+            AND NOT EXISTS (
+                SELECT 1
+                FROM revision AS later
+                WHERE later.task_id = revision.task_id AND later.field_id = revision.field_id AND later.id > revision.id
+            )
+            AND after -> '$.values' <> (
+                SELECT json_group_array(value)
+                FROM (
+                    SELECT value
+                    FROM field_value
+                    WHERE field_id = revision.field_id AND task_id = revision.task_id
+                    ORDER BY value
+                )
+            )
+        "#;
+    }
+}
+
+/// Checks that assignments, opinions and comments are there or withdrawn as the history ends.
+async fn team(pool: &SqlitePool) -> Result<Vec<Problem>> {
+    broken! {
+        pool,
+        "assignment", "is in force, and its last revision withdrew it",
+        r#"
+        SELECT assignment.id AS "id!: i64"
+        FROM assignment
+        JOIN revision ON revision.task_id = assignment.task_id AND revision.about = 'assignment'
+        GROUP BY assignment.id
+        HAVING max(iif(instr(revision.before || revision.after, uid), revision.id, NULL))
+            = max(iif(instr(revision.before, uid), revision.id, NULL))
+            AND withdrawn_at IS NULL
+        "#;
+        "opinion", "counts, and its last revision withdrew it",
+        r#"
+        SELECT opinion.id AS "id!: i64"
+        FROM opinion
+        JOIN revision ON revision.task_id = opinion.task_id AND revision.about = 'opinion'
+        GROUP BY opinion.id
+        HAVING max(iif(instr(revision.before || revision.after, uid), revision.id, NULL))
+            = max(iif(instr(revision.before, uid), revision.id, NULL))
+            AND withdrawn_at IS NULL
+        "#;
+        "comment", "is shown, and its last revision withdrew it",
+        r#"
+        SELECT comment.id AS "id!: i64"
+        FROM comment
+        JOIN revision ON revision.task_id = comment.task_id AND revision.about = 'comment'
+        GROUP BY comment.id
+        HAVING max(iif(instr(revision.before || revision.after, uid), revision.id, NULL))
+            = max(iif(instr(revision.before, uid), revision.id, NULL))
+            AND withdrawn_at IS NULL
+        "#;
+        "revision", "names a row beside its task that is not there",
+        r#"
+        SELECT revision.id AS "id!: i64"
+        FROM revision
+        CROSS JOIN json_each(revision.after, '$.' || revision.about) AS named
+        WHERE revision.about IS NOT NULL
+            AND NOT EXISTS (SELECT 1 FROM assignment WHERE uid = named.value)
+            AND NOT EXISTS (SELECT 1 FROM opinion WHERE uid = named.value)
+            AND NOT EXISTS (SELECT 1 FROM comment WHERE uid = named.value)
+        "#;
     }
 }

@@ -21,6 +21,8 @@ pub struct Glance {
     pub review: Review,
     /// Its version, see [`Store::version`].
     pub version: i64,
+    /// The number of its latest change of any kind, opinions and comments, too.
+    pub touched: i64,
     /// What to do.
     pub instruction: String,
 }
@@ -59,7 +61,12 @@ impl Store {
             r#"
             SELECT
                 task.id, task.review AS "review: Review", task.instruction,
-                (SELECT coalesce(max(revision.id), 0) FROM revision WHERE revision.task_id = task.id) AS "version!: i64"
+                (
+                    SELECT coalesce(max(revision.id), 0)
+                    FROM revision
+                    WHERE revision.task_id = task.id AND (about IS NULL OR after ->> 'review' IS NOT NULL)
+                ) AS "version!: i64",
+                (SELECT coalesce(max(revision.id), 0) FROM revision WHERE revision.task_id = task.id) AS "touched!: i64"
             FROM task
             WHERE task.id IN (SELECT value FROM json_each(?))
             "#,

@@ -22,9 +22,11 @@ const SAME: &str = "
     FROM source.revision AS theirs
     JOIN temp.task_map ON task_map.old = theirs.task_id AND NOT task_map.is_new
     LEFT JOIN temp.instance_map ON instance_map.old = theirs.instance_id
+    LEFT JOIN temp.field_map ON field_map.old = theirs.field_id
     JOIN main.revision AS ours
         ON ours.task_id = task_map.new
         AND ours.instance_id IS instance_map.new
+        AND ours.field_id IS field_map.new
         AND ours.at = theirs.at
         AND ours.who = theirs.who
         AND ours.action = theirs.action
@@ -32,7 +34,8 @@ const SAME: &str = "
     GROUP BY theirs.id";
 
 /// The others. Of a task that both have, actions that were taken back are left out, and imports: it
-/// was there already. So are edits if both were edited, since they led to the same texts.
+/// was there already. So are edits if both were edited, since they led to the same texts, and
+/// changes of a field that has a value in the draft, which stays.
 const NEW: &str = "
     INSERT INTO temp.revision_map (old, new, is_new, old_group)
     WITH in_force(id) AS (
@@ -50,6 +53,7 @@ const NEW: &str = "
     SELECT theirs.id, shift.revision + row_number() OVER (ORDER BY theirs.id), 1, theirs.group_id
     FROM source.revision AS theirs
     JOIN temp.task_map ON task_map.old = theirs.task_id
+    LEFT JOIN temp.field_map ON field_map.old = theirs.field_id
     CROSS JOIN temp.shift
     WHERE theirs.id NOT IN (SELECT old FROM temp.revision_map)
         AND (
@@ -59,10 +63,22 @@ const NEW: &str = "
                 AND theirs.action <> 'import'
                 AND (
                     theirs.after ->> 'review' IS NOT NULL
-                    OR NOT EXISTS (
-                        SELECT 1
-                        FROM main.revision AS ours
-                        WHERE ours.task_id = task_map.new AND ours.after ->> 'review' IS NULL
+                    OR theirs.about IS NOT NULL
+                    OR iif(
+                        theirs.field_id IS NULL,
+                        NOT EXISTS (
+                            SELECT 1
+                            FROM main.revision AS ours
+                            WHERE ours.task_id = task_map.new
+                                AND ours.after ->> 'review' IS NULL
+                                AND ours.field_id IS NULL
+                                AND ours.about IS NULL
+                        ),
+                        NOT EXISTS (
+                            SELECT 1
+                            FROM temp.our_field
+                            WHERE our_field.task_id = task_map.new AND our_field.field_id = field_map.new
+                        )
                     )
                 )
             )
@@ -91,9 +107,11 @@ const INDEXES: [&str; 2] = [
 ];
 
 const ADD: &str = "
-    INSERT INTO main.revision (id, group_id, task_id, instance_id, who, at, action, before, after, note, undoes)
+    INSERT INTO main.revision (
+        id, group_id, task_id, instance_id, field_id, about, who, at, action, before, after, note, undoes
+    )
     SELECT
-        revision_map.new, group_map.new, task_map.new, instance_map.new, who, at, action,
+        revision_map.new, group_map.new, task_map.new, instance_map.new, field_map.new, about, who, at, action,
         iif(
             theirs.id IN (SELECT old FROM temp.first_review),
             json_set(before, '$.review', (SELECT review FROM main.task WHERE id = task_map.new)),
@@ -105,6 +123,7 @@ const ADD: &str = "
     JOIN temp.group_map ON group_map.old = theirs.group_id
     JOIN temp.task_map ON task_map.old = theirs.task_id
     LEFT JOIN temp.instance_map ON instance_map.old = theirs.instance_id
+    LEFT JOIN temp.field_map ON field_map.old = theirs.field_id
     LEFT JOIN temp.group_map AS undone ON undone.old = theirs.undoes
     WHERE (theirs.undoes IS NULL) = (undone.new IS NULL)
     ORDER BY theirs.id";
@@ -176,6 +195,30 @@ const REVIEW: &str = "
     FROM temp.decision
     WHERE decision.task_id = task.id AND decision.review <> task.review";
 
+/// Decides the tasks whose reviewers all agree, now that the opinions of both are together.
+const AGREED: &str = "
+    INSERT INTO main.revision (group_id, task_id, who, action, about, before, after, note)
+    SELECT
+        ?1, task_id, 'ewe merge-db', iif(verdict = 'accepted', 'accept', 'reject'), 'opinion',
+        json_object('review', 'pending'), json_object('review', verdict), 'its reviewers agree'
+    FROM (
+        SELECT assigned.task_id, max(assigned.verdict) AS verdict
+        FROM main.assigned
+        CROSS JOIN main.task ON task.id = assigned.task_id
+        WHERE task.review = 'pending'
+        GROUP BY assigned.task_id
+        HAVING count(assigned.verdict) = count(*)
+            AND min(assigned.verdict) = max(assigned.verdict)
+            AND max(assigned.verdict) <> 'unsure'
+    )
+    ORDER BY task_id";
+
+const AGREED_REVIEW: &str = "
+    UPDATE main.task
+    SET review = revision.after ->> 'review', updated_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
+    FROM main.revision
+    WHERE revision.group_id = ? AND revision.task_id = task.id";
+
 /// Adds the revisions of the source.
 pub(super) async fn add(connection: &mut SqliteConnection) -> Result<()> {
     for statement in OURS.into_iter().chain([SAME, NEW, GROUP, FIRST_REVIEW]) {
@@ -198,6 +241,13 @@ pub(super) async fn settle(connection: &mut SqliteConnection, name: &str) -> Res
         .execute(&mut *connection)
         .await?;
     run(connection, REVIEW).await?;
+    let group = next_group(connection).await?;
+    for statement in [AGREED, AGREED_REVIEW] {
+        sqlx::query(statement)
+            .bind(group)
+            .execute(&mut *connection)
+            .await?;
+    }
     Ok(
         sqlx::query_scalar("SELECT count(*) FROM temp.decision WHERE is_conflict")
             .fetch_one(connection)

@@ -23,6 +23,7 @@ const SHIFT: &str = "
         (SELECT coalesce(max(id), 0) FROM main.comparison_pair) AS pair,
         (SELECT coalesce(max(id), 0) FROM main.document) AS document,
         (SELECT coalesce(max(id), 0) FROM main.passage) AS passage,
+        (SELECT coalesce(max(id), 0) FROM main.field) AS field,
         NOT EXISTS (SELECT 1 FROM main.task WHERE influence IS NOT NULL) AS takes_influence,
         NOT EXISTS (SELECT 1 FROM main.task WHERE ifd IS NOT NULL)
             OR (SELECT model FROM main.difficulty ORDER BY run_id DESC LIMIT 1)
@@ -178,8 +179,32 @@ const PASSAGE: &str = "
     )
     CROSS JOIN shift";
 
+/// A field of the same name and type. Names are alike in upper and lower case.
+const FIELD: &str = "
+    CREATE TEMP TABLE field_map AS
+    SELECT theirs.id AS old, coalesce(ours.id, theirs.id + shift.field) AS new, ours.id IS NULL AS is_new
+    FROM source.field AS theirs
+    CROSS JOIN shift
+    LEFT JOIN main.field AS ours ON ours.name = theirs.name AND ours.type = theirs.type";
+
+/// Values that the draft has, or that somebody took away there, of tasks that both have.
+const OUR_FIELD: &str = "
+    CREATE TEMP TABLE our_field (task_id INTEGER, field_id INTEGER, PRIMARY KEY (task_id, field_id)) WITHOUT ROWID";
+
+const OUR_FIELDS: &str = "
+    INSERT INTO temp.our_field (task_id, field_id)
+    SELECT ours.task_id, ours.field_id
+    FROM main.field_value AS ours
+    JOIN temp.task_map ON task_map.new = ours.task_id AND NOT task_map.is_new
+    UNION
+    SELECT ours.task_id, ours.field_id
+    FROM main.revision AS ours
+    JOIN temp.task_map ON task_map.new = ours.task_id AND NOT task_map.is_new
+    WHERE ours.field_id IS NOT NULL";
+
 /// What is looked up by the old id.
-const INDEXES: [&str; 10] = [
+const INDEXES: [&str; 11] = [
+    "CREATE UNIQUE INDEX temp.field_map_by_old ON field_map (old)",
     "CREATE UNIQUE INDEX temp.document_map_by_old ON document_map (old)",
     "CREATE UNIQUE INDEX temp.passage_map_by_old ON passage_map (old)",
     "CREATE UNIQUE INDEX temp.run_map_by_old ON run_map (old)",
@@ -203,7 +228,7 @@ pub(super) async fn make(connection: &mut SqliteConnection, same: &str) -> Resul
         .execute(&mut *connection)
         .await?;
     for statement in [
-        NEW_TASK, INSTANCE, EVALUATION, COMPARISON, PAIR, DOCUMENT, PASSAGE,
+        NEW_TASK, INSTANCE, EVALUATION, COMPARISON, PAIR, DOCUMENT, PASSAGE, FIELD, OUR_FIELD, OUR_FIELDS,
     ] {
         run(connection, statement).await?;
     }

@@ -149,6 +149,7 @@ impl MergedDraft {
                 review: row.try_get("review")?,
                 round: None,
                 parent_task_id: None,
+                is_continuation: false,
                 is_held_out: false,
             })
         };

@@ -5,7 +5,7 @@ pub(super) const END_RUNS: &str = "UPDATE main.run SET status = 'interrupted' WH
 
 /// In the order of references. Neighbors are not among them: they are searched anew, among the
 /// tasks of all datasets. Nor are tallies, which anybody counts again.
-pub(super) const ADD: [&str; 22] = [
+pub(super) const ADD: [&str; 29] = [
     RUN,
     REQUEST,
     ROUND,
@@ -18,6 +18,7 @@ pub(super) const ADD: [&str; 22] = [
     GROUNDING,
     CANDIDATE,
     JUDGMENT,
+    VALIDATION,
     INFLUENCE,
     INFLUENCE_ON,
     DIFFICULTY,
@@ -28,6 +29,12 @@ pub(super) const ADD: [&str; 22] = [
     COMPARISON,
     PAIR,
     VOTE,
+    FIELD,
+    SAME_FIELD,
+    FIELD_VALUE,
+    ASSIGNMENT,
+    OPINION,
+    COMMENT,
 ];
 
 /// Whoever is at work on the source is not at work on the draft.
@@ -167,11 +174,11 @@ const CANDIDATE: &str = "
 const JUDGMENT: &str = "
     INSERT INTO main.judgment (
         instance_id, run_id, request_id, model, instruction, input, output, score, reason, problem, judged_by,
-        expected, created_at, turns
+        expected, created_at, turns, rubric, rubric_hash, criteria
     )
     SELECT
         instance_map.new, run_map.new, request_map.new, model, instruction, input, output, score, reason,
-        problem, judged_by, expected, created_at, turns
+        problem, judged_by, expected, created_at, turns, rubric, rubric_hash, criteria
     FROM source.judgment AS theirs
     CROSS JOIN temp.instance_map ON instance_map.old = theirs.instance_id
     JOIN temp.run_map ON run_map.old = theirs.run_id
@@ -180,6 +187,25 @@ const JUDGMENT: &str = "
         SELECT 1
         FROM main.judgment AS ours
         WHERE ours.instance_id = instance_map.new AND ours.request_id = request_map.new
+    )
+    ORDER BY theirs.id";
+
+const VALIDATION: &str = "
+    INSERT INTO main.validation (
+        instance_id, run_id, validator, instruction, input, output, turns, accepted, reason, created_at
+    )
+    SELECT
+        instance_map.new, run_map.new, validator, instruction, input, output, turns, accepted, reason, created_at
+    FROM source.validation AS theirs
+    CROSS JOIN temp.instance_map ON instance_map.old = theirs.instance_id
+    JOIN temp.run_map ON run_map.old = theirs.run_id
+    WHERE NOT EXISTS (
+        SELECT 1
+        FROM main.validation AS ours
+        WHERE ours.instance_id = instance_map.new
+            AND ours.run_id = run_map.new
+            AND ours.validator = theirs.validator
+            AND ours.created_at = theirs.created_at
     )
     ORDER BY theirs.id";
 
@@ -275,4 +301,102 @@ const VOTE: &str = "
         FROM main.comparison_vote AS ours
         WHERE ours.pair_id = pair_map.new AND ours.who = theirs.who AND ours.at = theirs.at
     )
+    ORDER BY theirs.id";
+
+/// A field whose name the draft has for another type gets its type after its name; a key that is
+/// taken is left away.
+const FIELD: &str = "
+    INSERT INTO main.field (id, name, type, choices, key, column_name, created_at, hidden_at)
+    SELECT
+        field_map.new,
+        name || iif(
+            EXISTS (SELECT 1 FROM main.field AS ours WHERE ours.name = theirs.name),
+            '_' || type || iif(
+                EXISTS (SELECT 1 FROM main.field AS ours WHERE ours.name = theirs.name || '_' || theirs.type),
+                '_' || field_map.new,
+                ''
+            ),
+            ''
+        ),
+        type, choices,
+        iif(EXISTS (SELECT 1 FROM main.field AS ours WHERE ours.key = theirs.key), NULL, key),
+        column_name, created_at, hidden_at
+    FROM source.field AS theirs
+    JOIN temp.field_map ON field_map.old = theirs.id AND field_map.is_new
+    ORDER BY theirs.id";
+
+/// A field that both have, and that one of them has not removed, is there, with the choices of
+/// both.
+const SAME_FIELD: &str = "
+    UPDATE main.field
+    SET hidden_at = iif(theirs.hidden_at IS NULL, NULL, field.hidden_at),
+        choices = (
+            SELECT nullif(json_group_array(value), '[]')
+            FROM (
+                SELECT value, min(place) AS place
+                FROM (
+                    SELECT value, key AS place FROM json_each(field.choices)
+                    UNION ALL
+                    SELECT value, key + 100000 FROM json_each(theirs.choices)
+                )
+                GROUP BY value
+                ORDER BY place
+            )
+        )
+    FROM source.field AS theirs
+    JOIN temp.field_map ON field_map.old = theirs.id AND NOT field_map.is_new
+    WHERE field.id = field_map.new";
+
+/// Of a task that both have, the values of the draft stay, and what somebody made of them there.
+const FIELD_VALUE: &str = "
+    INSERT INTO main.field_value (field_id, value, task_id)
+    SELECT field_map.new, value, task_map.new
+    FROM source.field_value AS theirs
+    JOIN temp.field_map ON field_map.old = theirs.field_id
+    JOIN temp.task_map ON task_map.old = theirs.task_id
+    WHERE task_map.is_new
+        OR NOT EXISTS (
+            SELECT 1
+            FROM temp.our_field
+            WHERE our_field.task_id = task_map.new AND our_field.field_id = field_map.new
+        )";
+
+/// A task is assigned to somebody once. What both have goes by its `uid`.
+const ASSIGNMENT: &str = "
+    INSERT OR IGNORE INTO main.assignment (uid, task_id, reviewer, who, created_at, withdrawn_at)
+    SELECT
+        uid, task_map.new, reviewer, who, created_at,
+        coalesce(
+            withdrawn_at,
+            iif(
+                EXISTS (
+                    SELECT 1
+                    FROM main.assignment AS ours
+                    WHERE ours.reviewer = theirs.reviewer
+                        AND ours.task_id = task_map.new
+                        AND ours.withdrawn_at IS NULL
+                ),
+                created_at,
+                NULL
+            )
+        )
+    FROM source.assignment AS theirs
+    JOIN temp.task_map ON task_map.old = theirs.task_id
+    WHERE uid NOT IN (SELECT uid FROM main.assignment)
+    ORDER BY theirs.id";
+
+const OPINION: &str = "
+    INSERT INTO main.opinion (uid, task_id, reviewer, verdict, note, texts, created_at, withdrawn_at)
+    SELECT uid, task_map.new, reviewer, verdict, note, texts, created_at, withdrawn_at
+    FROM source.opinion AS theirs
+    JOIN temp.task_map ON task_map.old = theirs.task_id
+    WHERE uid NOT IN (SELECT uid FROM main.opinion)
+    ORDER BY theirs.id";
+
+const COMMENT: &str = "
+    INSERT INTO main.comment (uid, task_id, author, text, created_at, withdrawn_at)
+    SELECT uid, task_map.new, author, text, created_at, withdrawn_at
+    FROM source.comment AS theirs
+    JOIN temp.task_map ON task_map.old = theirs.task_id
+    WHERE uid NOT IN (SELECT uid FROM main.comment)
     ORDER BY theirs.id";

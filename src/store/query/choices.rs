@@ -1,8 +1,15 @@
 //! The choices of a filter in this dataset: its runs, and its reasons of rejections.
 
+use std::time::Duration;
+
+use tokio::time::timeout;
+
 use super::sql::Sql;
-use crate::store::{Error, Filter, Result, Store};
+use crate::store::{Error, FieldError, Filter, Result, Store, fields};
 use crate::task::Reason;
+
+/// How long it may take to tell whether a reason has tasks.
+const PATIENCE: Duration = Duration::from_millis(50);
 
 /// A run in the list of choices.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -19,13 +26,13 @@ pub struct RunName {
 const ALIKE: f64 = 0.8;
 
 impl Store {
-    /// Checks that the run and the reason of a filter exist, for people who typed them: a filter
-    /// with a wrong name passes no task, and says nothing. A reason exists if it is a rule's, or
-    /// somebody gave it.
+    /// Checks that the run, the reviewers and the reason of a filter exist, for people who typed
+    /// them: a filter with a wrong name passes no task, and says nothing. A reason exists if it is
+    /// a rule's, or somebody gave it.
     ///
     /// # Errors
     ///
-    /// [`Error::NoRun`], [`Error::NoReason`].
+    /// [`Error::NoRun`], [`Error::NoReason`], [`TeamError::Nobody`](crate::store::TeamError).
     pub async fn check_choices(&self, filter: &Filter) -> Result<()> {
         if let Some(id) = filter.run_id {
             let mut sql = Sql::default();
@@ -34,6 +41,10 @@ impl Store {
                 return Err(Error::NoRun { id });
             }
         }
+        for name in [&filter.assigned_to, &filter.awaiting].into_iter().flatten() {
+            self.reviewer(name).await?;
+        }
+        self.check_fields(filter).await?;
         let Some(code) = filter.reason.as_deref().map(str::trim) else {
             return Ok(());
         };
@@ -58,6 +69,29 @@ impl Store {
         })
     }
 
+    /// Checks that the fields of a filter exist, and may have the values that it names.
+    ///
+    /// # Errors
+    ///
+    /// [`FieldError`](crate::store::FieldError).
+    pub async fn check_fields(&self, filter: &Filter) -> Result<()> {
+        let of_expression = filter.expression.as_ref().filter(|one| one.has_fields());
+        if filter.fields.is_empty() && of_expression.is_none() {
+            return Ok(());
+        }
+        let known = self.fields().await?;
+        for test in &filter.fields.0 {
+            let field = fields::named(&known, &test.name)?;
+            if let Some(value) = &test.value {
+                field.is_exactly(value)?;
+            }
+        }
+        match of_expression.map(|expression| expression.check(&known)) {
+            Some(Err(what)) => Err(FieldError::Where { what }.into()),
+            _ => Ok(()),
+        }
+    }
+
     /// Returns the latest runs that have added tasks, the last one first.
     pub async fn runs(&self, limit: i64) -> Result<Vec<RunName>> {
         Ok(sqlx::query_as!(
@@ -75,7 +109,24 @@ impl Store {
         .await?)
     }
 
-    /// Returns the reasons of all rejections of candidates.
+    /// Returns the reasons that a filter finds tasks by, in order. One that takes longer to tell is
+    /// among them: the page waits for these.
+    pub async fn reasons_of_tasks(&self) -> Result<Vec<String>> {
+        let mut found = Vec::new();
+        for reason in self.reasons().await? {
+            let filter = Filter {
+                reason: Some(reason.clone()),
+                ..Filter::default()
+            };
+            let count = timeout(PATIENCE, self.count(&filter, Some(1))).await;
+            if count.unwrap_or(Ok(1))? > 0 {
+                found.push(reason);
+            }
+        }
+        Ok(found)
+    }
+
+    /// Returns the reasons for which candidates were rejected, in order.
     pub async fn reasons(&self) -> Result<Vec<String>> {
         // One index search per reason: there are many candidates and few reasons.
         Ok(sqlx::query_scalar!(

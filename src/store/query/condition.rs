@@ -50,6 +50,10 @@ pub(in crate::store) enum FilterField {
     InDataset,
     /// An expression over columns.
     Expression,
+    /// `field_value`
+    Field,
+    /// `assignment`, `opinion` and `comment`
+    Team,
     /// The best by a column.
     Top,
     /// `task.influence`; only for orders.
@@ -73,9 +77,9 @@ impl Condition {
 
 /// The SQL of a kind of condition.
 pub(super) struct ConditionSql {
-    field: FilterField,
-    row: &'static str,
-    ids: Option<&'static str>,
+    pub(super) field: FilterField,
+    pub(super) row: &'static str,
+    pub(super) ids: Option<&'static str>,
 }
 
 impl ConditionSql {
@@ -242,4 +246,42 @@ pub(super) const TEXT: ConditionSql = ConditionSql {
     field: FilterField::Text,
     row: "EXISTS (SELECT 1 FROM task_fts WHERE task_fts MATCH ? AND task_fts.rowid = task.id)",
     ids: Some("SELECT rowid FROM task_fts WHERE task_fts MATCH ?"),
+};
+
+pub(super) const ASSIGNED: ConditionSql = ConditionSql {
+    field: FilterField::Team,
+    row: "EXISTS (
+            SELECT 1
+            FROM assignment
+            WHERE assignment.reviewer = ? AND assignment.task_id = task.id AND assignment.withdrawn_at IS NULL
+        )",
+    ids: Some("SELECT task_id FROM assignment WHERE reviewer = ? AND withdrawn_at IS NULL"),
+};
+
+pub(super) const AWAITING: ConditionSql = ConditionSql {
+    field: FilterField::Team,
+    row: "EXISTS (
+            SELECT 1
+            FROM assigned
+            WHERE assigned.reviewer = ? AND assigned.task_id = task.id AND assigned.verdict IS NULL
+        )",
+    ids: Some("SELECT task_id FROM assigned WHERE reviewer = ? AND verdict IS NULL"),
+};
+
+pub(super) const OPINION: ConditionSql = ConditionSql {
+    field: FilterField::Team,
+    row: "EXISTS (SELECT 1 FROM opinion_now WHERE opinion_now.task_id = task.id AND opinion_now.verdict = ?)",
+    ids: Some("SELECT DISTINCT task_id FROM opinion_now WHERE verdict = ?"),
+};
+
+pub(super) const DISAGREEMENT: ConditionSql = ConditionSql {
+    field: FilterField::Team,
+    row: "+task.id IN (SELECT task_id FROM disagreement)",
+    ids: Some("SELECT task_id FROM disagreement"),
+};
+
+pub(super) const COMMENTED: ConditionSql = ConditionSql {
+    field: FilterField::Team,
+    row: "EXISTS (SELECT 1 FROM comment WHERE comment.task_id = task.id AND comment.withdrawn_at IS NULL)",
+    ids: Some("SELECT DISTINCT task_id FROM comment WHERE withdrawn_at IS NULL"),
 };

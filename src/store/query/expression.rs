@@ -8,19 +8,22 @@
 //! ```text
 //! any    = all {"or" all}
 //! all    = part {"and" part}
-//! part   = "not" part | "(" any ")" | column test
+//! part   = "not" part | "(" any ")" | column test | "field." name test
 //! test   = sign value | ["not"] "between" value "and" value
 //!        | ["not"] "in" "(" value {"," value} ")" | "is" ["not"] "null"
 //! ```
 
 mod column;
+pub(in crate::store::query) mod field;
 mod token;
 
 use std::borrow::Cow;
 
 use super::condition::{Condition, FilterField};
 use super::sql::SqlValue;
+use crate::store::fields::Field;
 use column::{Column, Kind};
+use field::FieldUse;
 use token::{PlacedToken, Token};
 
 /// The longest text, in characters.
@@ -36,6 +39,7 @@ pub struct Expression {
     text: String,
     sql: String,
     values: Vec<SqlValue>,
+    fields: Vec<FieldUse>,
 }
 
 impl Expression {
@@ -57,6 +61,7 @@ impl Expression {
             end: length + 1,
             sql: String::from("("),
             values: Vec::new(),
+            fields: Vec::new(),
         };
         parser.any(0)?;
         if parser.next < parser.tokens.len() {
@@ -67,7 +72,22 @@ impl Expression {
             text: text.to_owned(),
             sql: parser.sql,
             values: parser.values,
+            fields: parser.fields,
         })
+    }
+
+    /// Whether it names fields that people added, which [`Expression::check`] wants to know.
+    pub fn has_fields(&self) -> bool {
+        !self.fields.is_empty()
+    }
+
+    /// Checks what it says of fields, by those that the dataset has.
+    ///
+    /// # Errors
+    ///
+    /// As [`Expression::parse`].
+    pub fn check(&self, known: &[Field]) -> Result<(), String> {
+        self.fields.iter().try_for_each(|said| said.check(known))
     }
 
     /// Returns it as it was written.
@@ -115,6 +135,7 @@ struct Parser {
     end: usize,
     sql: String,
     values: Vec<SqlValue>,
+    fields: Vec<FieldUse>,
 }
 
 impl Parser {
@@ -162,15 +183,28 @@ impl Parser {
     /// A column and what is said of it.
     fn test(&mut self) -> Result<(), String> {
         let at = self.place();
-        let Some(Token::Word(name)) = self.peek() else {
-            return Err(self.wanted("a column"));
+        let name = match self.peek() {
+            Some(Token::Word(name)) => name,
+            Some(Token::Field(name)) => {
+                let name = name.clone();
+                return self.field_test(name);
+            }
+            _ => return Err(self.wanted("a column")),
         };
-        let column = Column::named(name).ok_or_else(|| {
-            format!(
-                "character {at}: there is no column `{name}`\nhint: one of {}",
-                column::names()
-            )
-        })?;
+        let column = match name.strip_prefix(column::RUBRIC) {
+            Some(criterion) => {
+                // Its SQL has a place for the name, before those of values.
+                self.values.push(SqlValue::Text(criterion.to_owned()));
+                &column::CRITERION
+            }
+            None => Column::named(name).ok_or_else(|| {
+                format!(
+                    "character {at}: there is no column `{name}`\nhint: one of {}, `rubric.NAME` for a criterion that \
+                     judges have scored, or field.NAME for a field of your own",
+                    column::names()
+                )
+            })?,
+        };
         self.next += 1;
         if self.take_word("is") {
             self.sql.push_str(column.sql);

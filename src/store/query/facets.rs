@@ -15,7 +15,7 @@ use super::sql::Sql;
 use crate::store::query::filter::LONGEST_LABEL;
 use crate::store::rows::{json_rows, rows_of};
 use crate::store::{Filter, Result, Store};
-use crate::task::{Origin, Review};
+use crate::task::{Origin, Review, Split};
 
 /// So many tasks that pass are counted one by one.
 const COUNTED: i64 = 20_000;
@@ -45,19 +45,45 @@ pub struct Facets {
     pub runs: BTreeMap<i64, Amount>,
     /// Tasks by label, that of their first instance in lower case; the most frequent first.
     pub labels: Vec<(String, Amount)>,
+    /// Tasks by split.
+    pub splits: BTreeMap<String, Amount>,
+    /// Classification tasks, by `true`, and the others.
+    pub classification: BTreeMap<bool, Amount>,
 }
 
-/// Tasks that are alike in what facets are of: `origin`, `review`, `run_id`, `label`, their number.
+/// Tasks that are alike in what facets are of.
 #[derive(Deserialize)]
-struct Group(Origin, Review, Option<i64>, Option<String>, i64);
+struct Group {
+    origin: Origin,
+    review: Review,
+    run_id: Option<i64>,
+    label: Option<String>,
+    split: Split,
+    is_classification: i64,
+    /// Their number.
+    tasks: i64,
+}
 
 impl Group {
+    fn is_classification(&self) -> bool {
+        self.is_classification != 0
+    }
+
     /// Whether it passes the parts of a filter that facets are of, but one of them.
     fn passes(&self, filter: &Filter, but: Part) -> bool {
         let is = |part, passes: bool| but == part || passes;
-        is(Part::Tasks, filter.origin.is_none_or(|origin| origin == self.0))
-            && is(Part::Tasks, filter.review.is_none_or(|review| review == self.1))
-            && is(Part::Runs, filter.run_id.is_none_or(|run| Some(run) == self.2))
+        let of_kind = |is: bool| is == self.is_classification();
+        is(
+            Part::Tasks,
+            filter.origin.is_none_or(|origin| origin == self.origin),
+        ) && is(
+            Part::Tasks,
+            filter.review.is_none_or(|review| review == self.review),
+        ) && is(
+            Part::Runs,
+            filter.run_id.is_none_or(|run| Some(run) == self.run_id),
+        ) && is(Part::Splits, filter.split.is_none_or(|split| split == self.split))
+            && is(Part::Classification, filter.is_classification.is_none_or(of_kind))
     }
 }
 
@@ -67,6 +93,8 @@ enum Part {
     Tasks,
     Runs,
     Labels,
+    Splits,
+    Classification,
 }
 
 impl Store {
@@ -78,6 +106,8 @@ impl Store {
             origin: None,
             review: None,
             run_id: None,
+            split: None,
+            is_classification: None,
             ..filter.clone()
         };
         // Two thirds of the time are for the others.
@@ -101,7 +131,7 @@ impl Store {
         plan.push(&mut sql, BY_ID, "");
         sql.push(" LIMIT ?").values(&[(COUNTED + 1).into()]).push(TAIL);
         let groups: Vec<Group> = self.parsed(sql).await?;
-        let all: i64 = groups.iter().map(|group| group.4).sum();
+        let all: i64 = groups.iter().map(|group| group.tasks).sum();
         Ok((all <= COUNTED).then_some(groups))
     }
 
@@ -167,16 +197,19 @@ impl Store {
     }
 }
 
-const HEAD: &str = "SELECT json_group_array(json_array(origin, review, run_id, label, tasks))
-    FROM (SELECT origin, review, run_id, label, count(*) AS tasks FROM (SELECT ";
+const HEAD: &str = "SELECT json_group_array(json_object('origin', origin, 'review', review, 'run_id', run_id,
+        'label', label, 'split', split, 'is_classification', is_classification, 'tasks', tasks))
+    FROM (SELECT origin, review, run_id, label, split, is_classification, count(*) AS tasks FROM (SELECT ";
 
 /// Labels in lower case; only classification tasks have one.
 const COLUMNS: &str = "task.origin, task.review, task.run_id,
     CASE WHEN task.is_classification THEN (
         SELECT lower(output) FROM instance WHERE instance.task_id = task.id AND ordinal = 0 AND length(output) <= 64
-    ) END AS label";
+    ) END AS label,
+    CASE WHEN EXISTS (SELECT 1 FROM held_out WHERE held_out.task_id = task.id) THEN 'eval' ELSE 'train' END AS split,
+    task.is_classification AS is_classification";
 
-const TAIL: &str = ") GROUP BY 1, 2, 3, 4)";
+const TAIL: &str = ") GROUP BY 1, 2, 3, 4, 5, 6)";
 
 const _: () = assert!(LONGEST_LABEL == 64);
 
@@ -191,6 +224,8 @@ fn collected(groups: &[Group], filter: &Filter, share: f64) -> Facets {
         is_about,
     };
     let (mut tasks, mut runs, mut labels) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+    let mut splits = BTreeMap::from(Split::ALL.map(|split| (split.as_str().to_owned(), 0)));
+    let mut classification = BTreeMap::from([(false, 0), (true, 0)]);
     for origin in Origin::ALL {
         for review in Review::ALL {
             tasks.insert((origin.to_string(), review.to_string()), 0);
@@ -199,14 +234,24 @@ fn collected(groups: &[Group], filter: &Filter, share: f64) -> Facets {
     for group in groups {
         if group.passes(filter, Part::Tasks) {
             *tasks
-                .entry((group.0.to_string(), group.1.to_string()))
-                .or_default() += group.4;
+                .entry((group.origin.to_string(), group.review.to_string()))
+                .or_default() += group.tasks;
         }
-        if let Some(run) = group.2.filter(|_| group.passes(filter, Part::Runs)) {
-            *runs.entry(run).or_default() += group.4;
+        if let Some(run) = group.run_id.filter(|_| group.passes(filter, Part::Runs)) {
+            *runs.entry(run).or_default() += group.tasks;
         }
-        if let Some(label) = group.3.as_ref().filter(|_| group.passes(filter, Part::Labels)) {
-            *labels.entry(label.clone()).or_default() += group.4;
+        if let Some(label) = group
+            .label
+            .as_ref()
+            .filter(|_| group.passes(filter, Part::Labels))
+        {
+            *labels.entry(label.clone()).or_default() += group.tasks;
+        }
+        if group.passes(filter, Part::Splits) {
+            *splits.entry(group.split.as_str().to_owned()).or_default() += group.tasks;
+        }
+        if group.passes(filter, Part::Classification) {
+            *classification.entry(group.is_classification()).or_default() += group.tasks;
         }
     }
     let mut labels: Vec<(String, i64)> = labels.into_iter().collect();
@@ -220,6 +265,14 @@ fn collected(groups: &[Group], filter: &Filter, share: f64) -> Facets {
         labels: labels
             .into_iter()
             .map(|(label, tasks)| (label, amount(tasks)))
+            .collect(),
+        splits: splits
+            .into_iter()
+            .map(|(split, tasks)| (split, amount(tasks)))
+            .collect(),
+        classification: classification
+            .into_iter()
+            .map(|(is, tasks)| (is, amount(tasks)))
             .collect(),
         ..Facets::default()
     };
@@ -245,10 +298,19 @@ mod tests {
 
     #[test]
     fn every_choice_is_counted_under_the_rest_of_the_filter() {
+        let group = |origin, review, run, label: Option<&str>, tasks| Group {
+            origin,
+            review,
+            run_id: Some(run),
+            label: label.map(str::to_owned),
+            split: if tasks == 2 { Split::Eval } else { Split::Train },
+            is_classification: i64::from(label.is_some()),
+            tasks,
+        };
         let groups = [
-            Group(Origin::Import, Review::Pending, Some(2), None, 5),
-            Group(Origin::Import, Review::Accepted, Some(2), Some("yes".into()), 3),
-            Group(Origin::Machine, Review::Pending, Some(3), Some("no".into()), 2),
+            group(Origin::Import, Review::Pending, 2, None, 5),
+            group(Origin::Import, Review::Accepted, 2, Some("yes"), 3),
+            group(Origin::Machine, Review::Pending, 3, Some("no"), 2),
         ];
         let filter = Filter {
             review: Some(Review::Pending),
@@ -263,6 +325,22 @@ mod tests {
         assert_eq!(runs, [(2, 5), (3, 2)]);
         // No pending task of run 2 has a label.
         assert!(facets.labels.is_empty());
+        let number = |of: &Amount| of.tasks;
+        assert_eq!(facets.splits.values().map(number).collect::<Vec<_>>(), [0, 5]);
+        assert_eq!(
+            facets.classification.values().map(number).collect::<Vec<_>>(),
+            [5, 0]
+        );
+        let of_eval = Filter {
+            split: Some(Split::Eval),
+            ..Filter::default()
+        };
+        let facets = collected(&groups, &of_eval, 1.0);
+        assert_eq!(facets.splits.values().map(number).collect::<Vec<_>>(), [2, 8]);
+        assert_eq!(
+            facets.classification.values().map(number).collect::<Vec<_>>(),
+            [0, 2]
+        );
         let about = collected(&groups, &Filter::default(), 0.01);
         let many = about.tasks["import"]["pending"];
         assert_eq!((many.tasks, many.is_about), (500, true));

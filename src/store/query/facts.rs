@@ -63,6 +63,11 @@ pub fn with_input() -> String {
     "SELECT count(*) FROM dataset WHERE input <> ''".to_owned()
 }
 
+/// Counts tasks of which two reviewers or more have an opinion that holds.
+pub fn reviewed_twice() -> String {
+    "SELECT count(*) FROM (SELECT 1 FROM opinion_now GROUP BY task_id HAVING count(*) >= 2)".to_owned()
+}
+
 /// Counts all candidates.
 pub fn candidates() -> String {
     "SELECT count(*) FROM candidate".to_owned()
@@ -73,9 +78,9 @@ pub fn accepted_candidates() -> String {
     "SELECT count(*) FROM candidate WHERE verdict = 'accepted'".to_owned()
 }
 
-/// Counts rejected candidates.
+/// Counts candidates that were rejected for a reason of their own.
 pub fn rejections() -> String {
-    "SELECT count(*) FROM rejection".to_owned()
+    "SELECT count(*) FROM rejection WHERE reason <> 'instruction_rejected'".to_owned()
 }
 
 /// Counts candidates of this kind that were rejected for this reason.

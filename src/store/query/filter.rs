@@ -6,12 +6,12 @@
 
 use super::{
     condition::{self, Condition},
-    expression::Expression,
+    expression::{Expression, field},
     fts,
-    sql::Sql,
+    sql::{Sql, SqlValue},
     top::Top,
 };
-use crate::task::{Origin, Review, Split};
+use crate::task::{Origin, Review, Split, Stance};
 
 /// The longest label, in characters. Longer answers are texts, and not in the index of labels.
 pub const LONGEST_LABEL: usize = 64;
@@ -51,6 +51,24 @@ pub struct Filter {
     pub text: Option<String>,
     /// Only tasks that may be trained on, or only those that `ewe split` has held out.
     pub split: Option<Split>,
+    /// Only tasks with these values of fields.
+    #[serde(rename = "field", skip_serializing_if = "FieldTests::is_empty")]
+    pub fields: FieldTests,
+    /// Only tasks that are assigned to this reviewer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub assigned_to: Option<String>,
+    /// Only tasks that are assigned to this reviewer, who has no opinion that holds yet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub awaiting: Option<String>,
+    /// Only tasks of which a reviewer has this opinion.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub opinion: Option<Stance>,
+    /// Only pending tasks whose reviewers have all spoken and do not agree.
+    #[serde(skip_serializing_if = "is_false")]
+    pub disagreement: bool,
+    /// Only tasks with comments.
+    #[serde(skip_serializing_if = "is_false")]
+    pub commented: bool,
     /// Only tasks for which this holds.
     #[serde(rename = "where")]
     pub expression: Option<Expression>,
@@ -60,6 +78,85 @@ pub struct Filter {
     /// Only the best of the tasks that pass everything else.
     #[serde(skip_deserializing)]
     pub top: Option<Top>,
+}
+
+/// A value that a field has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FieldTest {
+    /// The field's name.
+    pub name: String,
+    /// The value; `None` for tasks without one.
+    pub value: Option<String>,
+}
+
+/// Values that fields have, as a page sends them: one on each line.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct FieldTests(pub Vec<FieldTest>);
+
+/// Whether a choice that narrows nothing is to be left out where a filter is written.
+fn is_false(flag: &bool) -> bool {
+    !flag
+}
+
+impl std::str::FromStr for FieldTest {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<FieldTest, String> {
+        let (name, value) = text
+            .split_once('=')
+            .ok_or("want a field, `=` and a value, such as difficulty=hard")?;
+        Ok(FieldTest {
+            name: name.trim().to_owned(),
+            value: Some(value).filter(|value| !value.is_empty()).map(str::to_owned),
+        })
+    }
+}
+
+impl FieldTests {
+    /// Whether every task passes.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl TryFrom<String> for FieldTests {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<FieldTests, String> {
+        let lines = text.lines().filter(|line| !line.is_empty());
+        Ok(FieldTests(lines.map(str::parse).collect::<Result<_, _>>()?))
+    }
+}
+
+impl From<FieldTests> for String {
+    fn from(tests: FieldTests) -> String {
+        let line = |test: FieldTest| format!("{}={}", test.name, test.value.unwrap_or_default());
+        tests.0.into_iter().map(line).collect::<Vec<_>>().join("\n")
+    }
+}
+
+impl FieldTest {
+    /// Which type the field has is known to the dataset only. So the value is looked for as a text,
+    /// as a number and as a flag: a field has values of one of these.
+    fn condition(&self) -> Condition {
+        let name = SqlValue::Text(self.name.clone());
+        let Some(value) = &self.value else {
+            return field::IS_NONE.with([name]);
+        };
+        let text = SqlValue::Text(value.clone());
+        let number = match (value.parse::<i64>(), value.parse::<f64>()) {
+            (Ok(number), _) => SqlValue::Integer(number),
+            (_, Ok(number)) if number.is_finite() => SqlValue::Real(number),
+            _ => text.clone(),
+        };
+        let flag = match value.to_ascii_lowercase().as_str() {
+            "yes" | "true" => SqlValue::Integer(1),
+            "no" | "false" => SqlValue::Integer(0),
+            _ => text.clone(),
+        };
+        field::IS.with([name, text, number, flag])
+    }
 }
 
 impl Filter {
@@ -94,6 +191,8 @@ impl Filter {
             Split::Train => condition::IN_TRAIN.with([]),
             Split::Eval => condition::IN_EVAL.with([]),
         }));
+        found.extend(self.fields.0.iter().map(FieldTest::condition));
+        self.push_team(&mut found);
         found.extend(self.expression.as_ref().map(Expression::condition));
         found.extend(self.in_dataset.then(|| condition::IN_DATASET.with([])));
         if let Some(top) = &self.top {
@@ -115,6 +214,18 @@ impl Filter {
             found.push(condition::CLASSIFICATION.with([]));
             found.push(condition::LABEL.with([label.as_str().into()]));
         }
+    }
+
+    /// Adds the conditions on reviewers, opinions and comments.
+    fn push_team(&self, found: &mut Vec<Condition>) {
+        let assigned = self.assigned_to.as_deref().map(str::trim);
+        found.extend(assigned.map(|name| condition::ASSIGNED.with([name.into()])));
+        let awaiting = self.awaiting.as_deref().map(str::trim);
+        found.extend(awaiting.map(|name| condition::AWAITING.with([name.into()])));
+        let opinion = self.opinion.map(Stance::as_str);
+        found.extend(opinion.map(|verdict| condition::OPINION.with([verdict.into()])));
+        found.extend(self.disagreement.then(|| condition::DISAGREEMENT.with([])));
+        found.extend(self.commented.then(|| condition::COMMENTED.with([])));
     }
 
     /// Adds the conditions with a lower and an upper bound.

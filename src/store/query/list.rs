@@ -3,8 +3,10 @@
 //! A page begins after a task, not after a number of tasks (keyset pagination): skipped rows are
 //! not read, and no task is shown twice or left out because rows before it came or went.
 
+use std::borrow::Cow;
 use std::{collections::HashMap, pin::pin};
 
+use sqlx::{Row, TypeInfo, ValueRef};
 use tokio::time::timeout;
 
 use super::condition::FilterField;
@@ -12,8 +14,8 @@ use super::filter::Filter;
 use super::query_plan::{BY_ID, Goal, PATIENCE, QueryPlan, SortIndexes};
 use super::sql::{Sql, SqlValue};
 use crate::store::rows::json_rows;
-use crate::store::{Error, Result, Store};
-use crate::task::{Origin, Review};
+use crate::store::{Error, Result, Store, fields};
+use crate::task::{FieldType, Origin, Review};
 
 /// The order of a list.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -38,6 +40,20 @@ pub enum Sort {
     Helped,
     /// Highest IFD first, tasks without one last.
     Ifd,
+    /// By the value of a field, tasks without one last.
+    #[serde(skip)]
+    Field(FieldSort),
+}
+
+/// An order by the values of a field: see [`Store::sort_by_field`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FieldSort {
+    /// The field.
+    id: i64,
+    /// Whether its values have an order of their own, that of its choices.
+    is_choice: bool,
+    /// Whether the highest comes first.
+    descending: bool,
 }
 
 /// Where a page begins: at the start of the list, or next to a task, which is itself left out.
@@ -92,8 +108,8 @@ pub struct ListRow {
 
 /// The column that a list is sorted by; ties are sorted by id in the same direction.
 struct SortKey {
-    /// Its name, and the filter's field for it; `None` for ids.
-    column: Option<(&'static str, FilterField)>,
+    /// Its value in a row of `task`, and the filter's field for it; `None` for ids.
+    column: Option<(Cow<'static, str>, FilterField)>,
     descending: bool,
     /// Whether it is null for some tasks, which come last.
     nullable: bool,
@@ -111,33 +127,34 @@ impl Sort {
         let (column, all, of_review) = match self {
             Sort::Id | Sort::Newest => (None, None, BY_ID.of_review),
             Sort::Longest | Sort::Shortest => (
-                Some(("length", FilterField::Length)),
+                Some(("task.length", FilterField::Length)),
                 Some("task_by_length"),
                 "task_by_review_and_length",
             ),
             Sort::Similar => (
-                Some(("nearest_rouge_l", FilterField::Similarity)),
+                Some(("task.nearest_rouge_l", FilterField::Similarity)),
                 Some("task_by_nearest"),
                 "task_by_review_and_nearest",
             ),
             Sort::Score => (
-                Some(("score", FilterField::Score)),
+                Some(("task.score", FilterField::Score)),
                 Some("task_by_score"),
                 "task_by_review_and_score",
             ),
             Sort::Influence | Sort::Helped => (
-                Some(("influence", FilterField::Influence)),
+                Some(("task.influence", FilterField::Influence)),
                 Some("task_by_influence"),
                 "task_by_review_and_influence",
             ),
             Sort::Ifd => (
-                Some(("ifd", FilterField::Ifd)),
+                Some(("task.ifd", FilterField::Ifd)),
                 Some("task_by_ifd"),
                 "task_by_review_and_ifd",
             ),
+            Sort::Field(field) => return field.key(),
         };
         SortKey {
-            column,
+            column: column.map(|(name, field)| (Cow::Borrowed(name), field)),
             descending: matches!(
                 self,
                 Sort::Newest | Sort::Longest | Sort::Similar | Sort::Helped | Sort::Ifd
@@ -147,6 +164,33 @@ impl Sort {
                 Sort::Similar | Sort::Score | Sort::Influence | Sort::Helped | Sort::Ifd
             ),
             indexes: SortIndexes { all, of_review },
+        }
+    }
+}
+
+impl FieldSort {
+    fn key(self) -> SortKey {
+        let id = self.id;
+        // Of several tags, the first one counts.
+        let value = match self.is_choice {
+            false => format!(
+                "(SELECT min(value) FROM field_value WHERE field_value.task_id = task.id AND field_id = {id})"
+            ),
+            true => format!(
+                "(
+                    SELECT min(choice.key)
+                    FROM field_value
+                    CROSS JOIN field ON field.id = field_value.field_id
+                    CROSS JOIN json_each(field.choices) AS choice ON choice.value = field_value.value
+                    WHERE field_value.task_id = task.id AND field_value.field_id = {id}
+                )"
+            ),
+        };
+        SortKey {
+            column: Some((Cow::Owned(value), FilterField::Field)),
+            descending: self.descending,
+            nullable: true,
+            indexes: BY_ID,
         }
     }
 }
@@ -166,6 +210,8 @@ impl SortKey {
     fn goal(&self) -> Goal {
         match self.column {
             None => Goal::FirstById,
+            // No index has its rows in this order, whatever else the filter says of fields.
+            Some((_, FilterField::Field)) => Goal::All,
             Some((_, column)) => Goal::FirstSorted(column),
         }
     }
@@ -182,7 +228,7 @@ impl SortKey {
                     .collect()
             }
             Some(_) => {
-                let ties = self.column.map(|_| Segment::Ties);
+                let ties = self.column.as_ref().map(|_| Segment::Ties);
                 let nulls = nulls.filter(|_| !backwards);
                 [ties, Some(Segment::Others), nulls]
                     .into_iter()
@@ -207,20 +253,20 @@ impl SortKey {
         } else {
             (" > ?", "")
         };
-        let column = self.column.filter(|_| segment != Segment::Nulls);
+        let column = self.column.as_ref().filter(|_| segment != Segment::Nulls);
         let mut sql = Sql::default();
         sql.push("SELECT task.id");
         let indexes = if column.is_some() { self.indexes } else { BY_ID };
         plan.push(&mut sql, indexes, "");
-        if let (Some((name, _)), true) = (self.column, self.nullable) {
+        if let (Some((name, _)), true) = (&self.column, self.nullable) {
             match segment {
-                Segment::Nulls => sql.push(" AND +task.").push(name).push(" IS NULL"),
-                Segment::Ties | Segment::Others => sql.push(" AND task.").push(name).push(" IS NOT NULL"),
+                Segment::Nulls => sql.push(" AND +").push(name).push(" IS NULL"),
+                Segment::Ties | Segment::Others => sql.push(" AND ").push(name).push(" IS NOT NULL"),
             };
         }
         if let (Some((name, _)), Some(value)) = (column, cursor.and_then(|cursor| cursor.value.clone())) {
             let sign = if segment == Segment::Ties { " = ?" } else { sign };
-            sql.push(" AND task.").push(name).push(sign).values(&[value]);
+            sql.push(" AND ").push(name).push(sign).values(&[value]);
         }
         // In other segments every id is wanted.
         let bounded = match segment {
@@ -236,7 +282,7 @@ impl SortKey {
         }
         sql.push(" ORDER BY ");
         if let (Some((name, _)), Segment::Others) = (column, segment) {
-            sql.push("task.").push(name).push(direction).push(", ");
+            sql.push(name).push(direction).push(", ");
         }
         sql.push(plan.id()).push(direction);
         sql.push(" LIMIT ?").values(&[limit.into()]);
@@ -357,7 +403,8 @@ impl Store {
         .fetch_optional(&self.pool)
         .await?
         .ok_or(Error::NoTask { id })?;
-        let value = match key.column {
+        let value = match &key.column {
+            Some((value, FilterField::Field)) => self.field_cursor(value, id).await?,
             Some((_, FilterField::Length)) => Some(SqlValue::Integer(row.length)),
             Some((_, FilterField::Score)) => row.score.map(SqlValue::Real),
             Some((_, FilterField::Influence)) => row.influence.map(SqlValue::Real),
@@ -366,6 +413,41 @@ impl Store {
             None => None,
         };
         Ok(Cursor { value, id })
+    }
+
+    /// Returns the value of a task in an order by a field.
+    async fn field_cursor(&self, value: &str, id: i64) -> Result<Option<SqlValue>> {
+        let mut sql = Sql::default();
+        sql.push("SELECT ")
+            .push(value)
+            .push(" AS value FROM task WHERE id = ?")
+            .values(&[id.into()]);
+        let (text, values) = sql.finish();
+        let row = sqlx::query_with(text, values).fetch_one(&self.pool).await?;
+        let value = row.try_get_raw("value")?;
+        let kind = value.type_info().name().to_owned();
+        Ok(match kind.as_str() {
+            _ if value.is_null() => None,
+            "INTEGER" => Some(SqlValue::Integer(row.try_get_unchecked("value")?)),
+            "REAL" => Some(SqlValue::Real(row.try_get_unchecked("value")?)),
+            _ => Some(SqlValue::Text(row.try_get_unchecked("value")?)),
+        })
+    }
+
+    /// Returns the order by the field of this name; its lowest value comes first unless it is
+    /// `descending`, and of a choice the first one.
+    ///
+    /// # Errors
+    ///
+    /// [`FieldError::None`](crate::store::FieldError::None).
+    pub async fn sort_by_field(&self, name: &str, descending: bool) -> Result<Sort> {
+        let known = self.fields().await?;
+        let field = fields::named(&known, name)?;
+        Ok(Sort::Field(FieldSort {
+            id: field.id,
+            is_choice: field.kind == FieldType::Choice,
+            descending,
+        }))
     }
 
     /// Returns the rows of these tasks, in any order.

@@ -42,6 +42,8 @@ pub struct Totals {
     pub held_out: i64,
     /// Candidates.
     pub candidates: CandidateTally,
+    /// Tasks that people made of rejected candidates, unless that was taken back.
+    pub rescued: i64,
     /// The cost of each run, in order.
     pub runs: Vec<RunCost>,
     /// The configuration of each run, as JSON.
@@ -51,6 +53,11 @@ pub struct Totals {
 }
 
 impl Store {
+    /// Returns the cost of each run, in order.
+    pub async fn run_costs(&self) -> Result<Vec<RunCost>> {
+        run_costs(&mut *self.pool.acquire().await?).await
+    }
+
     /// Counts everything, with at most `most_spans` spans of rounds.
     pub async fn totals(&self, roots: Roots, most_spans: i64) -> Result<Totals> {
         // One transaction, so that the counts agree.
@@ -64,6 +71,7 @@ impl Store {
             configs: configs(&mut transaction).await?,
             admitted: admitted(&mut transaction, &candidates).await?,
             held_out: held_out(&mut transaction).await?,
+            rescued: rescued(&mut transaction).await?,
             tasks,
             candidates,
         };
@@ -99,6 +107,22 @@ async fn held_out(connection: &mut SqliteConnection) -> Result<i64> {
         FROM held_out
         JOIN task ON task.id = held_out.task_id
         WHERE task.review <> 'rejected'
+        "#
+    )
+    .fetch_one(connection)
+    .await?)
+}
+
+/// Counts what was rescued. The history has a rescue as the import of a task that a model wrote.
+async fn rescued(connection: &mut SqliteConnection) -> Result<i64> {
+    Ok(sqlx::query_scalar!(
+        r#"
+        SELECT count(DISTINCT task.id) AS "count!: i64"
+        FROM revision
+        JOIN task ON task.id = revision.task_id
+        WHERE revision.action = 'import'
+            AND task.origin = 'machine'
+            AND NOT EXISTS (SELECT 1 FROM withdrawn WHERE withdrawn.task_id = task.id)
         "#
     )
     .fetch_one(connection)

@@ -5,23 +5,20 @@
 //! with exit code 0. The first line that it writes is the reason. At the end its whole process
 //! group is killed, and so is it when it takes too long or writes too much.
 //!
-//! The limits are set by a fixed script of `/bin/sh`, which the program then replaces: only the
-//! process itself can set them before its first instruction. The shell reads no word of the file
-//! and nothing of the answer.
-//!
-//! These limits protect from mistakes, not from malice: a program that leaves its process group
-//! escapes them, and it has the rights of the user.
+//! [`crate::limited`] sets the limits, and says what they protect from.
 
 use std::io::{self, Read, Write};
-use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ExitStatus};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
+use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 use serde_json::Value;
+
+use crate::limited::{Limited, end};
 
 /// The most bytes that a program may write to standard output or standard error.
 const MOST_OUTPUT: u64 = 1 << 20;
@@ -32,18 +29,8 @@ const KEPT: usize = 1 << 16;
 /// How long the output of a killed program is waited for, in case another process holds its pipe.
 const LAST_OUTPUT: Duration = Duration::from_millis(500);
 
-/// Limits private memory (`$1`, in KiB), core files and, for the case that nobody is left to kill
-/// it, processor time (`$2`, in seconds), then becomes the program. A lower limit that is already
-/// set stays. The address space is not limited, since some runtimes reserve far more than they use.
-const LIMITED: &str = r#"ulimit -d "$1" 2>/dev/null || [ "$(ulimit -d)" != unlimited ] || {
-echo "cannot limit memory" >&2; exit 126; }
-ulimit -c 0; ulimit -t "$2" 2>/dev/null; shift 2; exec "$@""#;
-
 /// The exit codes with which a shell says that it cannot start a program.
 const NOT_STARTED: [i32; 2] = [126, 127];
-
-/// The variables of the environment that a program gets, if they are set.
-const ENVIRONMENT: [&str; 5] = ["PATH", "HOME", "TMPDIR", "LANG", "LC_ALL"];
 
 /// Whether programs may run, and their limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,7 +65,7 @@ pub struct Program {
 
 /// What a program says of an answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Accepted {
+pub enum Accepted {
     /// It accepts it, and says this.
     Yes(String),
     /// It does not, for this reason.
@@ -114,6 +101,15 @@ impl Program {
         })
     }
 
+    /// A command line of the user's, for the shell.
+    pub fn of_shell(command: &str, folder: &Path) -> Program {
+        Program {
+            name: "/bin/sh".into(),
+            arguments: vec!["-c".into(), command.into()],
+            folder: folder.to_path_buf(),
+        }
+    }
+
     /// Checks, before any model is asked, that it may run and that it exists.
     pub(super) fn usable(&self, policy: ProgramPolicy) -> Result<(), String> {
         if !policy.allowed {
@@ -145,7 +141,7 @@ impl Program {
     }
 
     /// Runs the program with `input` as its standard input.
-    pub(super) fn accepts(&self, input: &str, policy: ProgramPolicy) -> Accepted {
+    pub fn accepts(&self, input: &str, policy: ProgramPolicy) -> Accepted {
         if !policy.allowed {
             return Accepted::Fault("programs are not allowed to run".into());
         }
@@ -198,26 +194,16 @@ impl Program {
             .path()
             .filter(|path| path.is_file())
             .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "it is not found"))?;
-        let set = ENVIRONMENT
-            .into_iter()
-            .filter_map(|name| Some((name, std::env::var_os(name)?)));
         let cores = thread::available_parallelism().map_or(1, |count| count.get() as u64);
-        let seconds = policy.timeout.as_secs().saturating_add(1).saturating_mul(cores);
-        let child = Command::new("/bin/sh")
-            .args(["-c", LIMITED, "sh"])
-            .args([(policy.memory >> 10).to_string(), seconds.to_string()])
-            .arg(path)
-            .args(&self.arguments)
-            .current_dir(&self.folder)
-            .env_clear()
-            .envs(set)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .process_group(0)
-            .spawn()?;
-        let pid = Pid::from_child(&child);
-        Ok((child, pid))
+        let limited = Limited {
+            path: &path,
+            arguments: &self.arguments,
+            folder: &self.folder,
+            memory: policy.memory,
+            seconds: policy.timeout.as_secs().saturating_add(1).saturating_mul(cores),
+            variables: &[],
+        };
+        limited.start()
     }
 }
 
@@ -251,13 +237,6 @@ fn ending(child: &mut Child, pid: Pid, flood: &Receiver<()>, timeout: Duration) 
         None if flooded => Ending::WroteTooMuch,
         None => Ending::Exited(status),
     })
-}
-
-/// Kills the process group and collects the program's exit.
-fn end(child: &mut Child, pid: Pid) -> io::Result<ExitStatus> {
-    // The group is gone if all of it has ended.
-    let _ = kill_process_group(pid, Signal::KILL);
-    child.wait()
 }
 
 /// Reads an output in the background, and sends its beginning at its end. What is more than

@@ -26,7 +26,8 @@ pub struct Row {
     pub input: String,
     /// Output; in rows of prompt and completion, the completion.
     pub output: String,
-    /// The messages from the output on, if the row is a conversation of several turns.
+    /// The messages from the output on, if the row is a conversation of several turns, or its
+    /// answer has reasoning.
     pub said: Vec<ChatMessage>,
 }
 
@@ -124,7 +125,7 @@ pub fn encode(rows: &[Row], layout: &Layout, tokenizer: &Tokenizer) -> Result<En
     for row in rows {
         let reason = if row.said.is_empty() && row.output.trim().is_empty() {
             "empty answer".to_owned()
-        } else if !row.said.is_empty() && layout.template.is_none() {
+        } else if row.said.len() > 1 && layout.template.is_none() {
             "a conversation of several turns, which only a template can lay out".to_owned()
         } else {
             let tokens = tokenize(row, layout, tokenizer)

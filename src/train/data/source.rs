@@ -1,9 +1,11 @@
 //! Reads the rows of a dataset or of files. A dataset also records the run.
 
 use super::dataset::{Row, Rows};
+use crate::model::text::chat_template::ChatMessage;
 use crate::model::text::turns;
 use crate::train::say;
 use anyhow::{Context, Result, bail};
+use ewe::finetune::AnswerLoss;
 use ewe::interchange::left_out::LeftOut;
 use ewe::interchange::notes::Notes;
 use ewe::interchange::turns::{first_answer, from_answer};
@@ -12,7 +14,9 @@ use ewe::job::rows::RowsFile;
 use ewe::job::train::{RowSource, TrainJob};
 use ewe::pipeline::split::similar;
 use ewe::pipeline::split::training_rows::{self, Taken, TrainingRows};
+use ewe::reasoning::{self, ReasoningChoice};
 use ewe::store::{DatasetRow, Filter, RunStatus, Store};
+use ewe::task::Turn;
 use ewe::text::{chosen, counted, noun};
 use std::collections::HashSet;
 use std::path::Path;
@@ -78,13 +82,17 @@ impl Source {
             run: None,
         };
         recorder.runtime.block_on(recorder.store.check_choices(filter))?;
+        let loaded = recorder
+            .runtime
+            .block_on(training_rows::load(&recorder.store, filter))?;
         let TrainingRows {
             train,
             held_out,
             taken,
-        } = recorder
-            .runtime
-            .block_on(training_rows::load(&recorder.store, filter))?;
+        } = match job.loss {
+            AnswerLoss::All => loaded.without_beginnings(),
+            AnswerLoss::Last => loaded,
+        };
         say(quiet, &format!("{}: {taken}", path.display()));
         let eval = match (held_out.is_empty(), job.eval_fraction) {
             (true, _) => None,
@@ -94,10 +102,10 @@ impl Source {
                 chosen(taken.held_out, "row is held out", "rows are held out")
             ),
             (false, Some(_)) => Some(Vec::new()),
-            (false, None) => Some(held_out.into_iter().map(row).collect()),
+            (false, None) => Some(held_out.into_iter().map(|of| row(of, job.reasoning)).collect()),
         };
         let rows = Rows {
-            rows: train.into_iter().map(row).collect(),
+            rows: train.into_iter().map(|of| row(of, job.reasoning)).collect(),
             eval,
             are_completions: false,
         };
@@ -182,7 +190,7 @@ impl Source {
 }
 
 /// Returns a row of the dataset.
-pub fn row(row: DatasetRow) -> Row {
+pub fn row(row: DatasetRow, reasoning: ReasoningChoice) -> Row {
     let mut said = from_answer(&row.output, row.extra.as_deref(), row.turns.as_deref());
     let later = said.split_off(1);
     let of_row = said.swap_remove(0);
@@ -192,8 +200,30 @@ pub fn row(row: DatasetRow) -> Row {
         system: row.system.unwrap_or_default(),
         instruction: row.instruction,
         input: row.input,
-        said: turns::from_answer(of_row, &later),
-        output: row.output,
+        said: said_with(of_row, later, reasoning),
+        output: output_with(row.output, reasoning),
+    }
+}
+
+/// Returns the messages from the first answer on, with their reasoning or without it.
+pub fn said_with(answer: Turn, mut later: Vec<Turn>, choice: ReasoningChoice) -> Vec<ChatMessage> {
+    let mut answer = answer;
+    if choice == ReasoningChoice::Keep {
+        return turns::with_reasoning(answer, &later);
+    }
+    for turn in std::iter::once(&mut answer).chain(&mut later) {
+        if turn.is_answer() {
+            turn.content = reasoning::without(std::mem::take(&mut turn.content));
+        }
+    }
+    turns::from_answer(answer, &later)
+}
+
+/// Returns the text of an answer, with its reasoning or without it.
+pub fn output_with(output: String, choice: ReasoningChoice) -> String {
+    match choice {
+        ReasoningChoice::Keep => output,
+        ReasoningChoice::Drop => reasoning::without(output),
     }
 }
 
@@ -203,6 +233,8 @@ struct FilesReader {
     left_out: LeftOut,
     /// What is said at the end.
     notes: Vec<String>,
+    /// What becomes of the reasoning of answers.
+    reasoning: ReasoningChoice,
     quiet: bool,
 }
 
@@ -216,6 +248,7 @@ impl FilesReader {
         Ok(FilesReader {
             left_out: LeftOut::begin(&policy.unwrap_or_default(), quiet)?,
             notes: Vec::new(),
+            reasoning: job.reasoning,
             quiet,
         })
     }
@@ -236,7 +269,7 @@ impl FilesReader {
                 notes.add(&incoming);
                 are_completions |= incoming.is_finished;
                 let of = several.then(|| path.to_string());
-                all.rows.extend(rows(incoming, row.place, of));
+                all.rows.extend(rows(incoming, row.place, of, self.reasoning));
             }
             if before > 0 && all.rows.len() > before && are_completions != all.are_completions {
                 let (one, other) = kinds(are_completions);
@@ -278,7 +311,12 @@ fn kinds(are_completions: bool) -> (&'static str, &'static str) {
 }
 
 /// Returns the rows of one file row, one for each instance. With `file`, their names begin with it.
-fn rows(incoming: ParsedRow, place: Location, file: Option<String>) -> impl Iterator<Item = Row> {
+fn rows(
+    incoming: ParsedRow,
+    place: Location,
+    file: Option<String>,
+    reasoning: ReasoningChoice,
+) -> impl Iterator<Item = Row> {
     let of = file.map_or(String::new(), |file| format!("{file} "));
     let name = match place {
         Location::Text { line, .. } => format!("{of}line {line}"),
@@ -302,7 +340,7 @@ fn rows(incoming: ParsedRow, place: Location, file: Option<String>) -> impl Iter
         system: system.clone(),
         instruction: instruction.clone(),
         input: instance.input,
-        said: turns::from_answer(first_answer(&instance.output, extra.as_deref()), &later),
-        output: instance.output,
+        said: said_with(first_answer(&instance.output, extra.as_deref()), later, reasoning),
+        output: output_with(instance.output, reasoning),
     })
 }

@@ -61,7 +61,7 @@ impl Optimizer {
     pub fn new(config: OptimizerConfig, trained: &[Parameter]) -> Optimizer {
         let spec = registry::spec(config.formats.optimizer);
         let slot = |of: &Parameter| Slot {
-            state: (spec.new_state)(&of.leaf.size(), of.home()),
+            state: (spec.new_state)(&of.updated_size(), of.home()),
             steps: 0,
         };
         Optimizer {
@@ -105,7 +105,8 @@ impl Optimizer {
     fn norms_by_kernels(&self, list: &[(usize, &Parameter)]) -> Result<GradientNorms> {
         let gradients = list
             .iter()
-            .filter_map(|(index, of)| Some((*index, of.gradient()?.contiguous())));
+            .filter_map(|(index, of)| Some((*index, of.gradient()?.contiguous())))
+            .filter(|(_, gradient)| gradient.numel() > 0);
         let (indices, gradients): (Vec<usize>, Vec<Tensor>) = gradients.unzip();
         // Adafactor's running means need sums of the same squares.
         let is_shared = self.config.formats.optimizer == OptimizerKind::Adafactor
@@ -162,6 +163,10 @@ impl Optimizer {
             // One gradient at a time: what is made of two parts is gone before the next.
             if let Some(gradient) = gradient_at_home(of) {
                 let params = self.next_params(index, of, rate, factor);
+                // Another rank may have all of it; steps are counted alike.
+                if gradient.numel() == 0 {
+                    continue;
+                }
                 self.update_one(index, of, &params, &gradient);
             }
         }
@@ -184,7 +189,10 @@ impl Optimizer {
         let mut steps = Vec::with_capacity(list.len());
         for &(index, of) in list {
             if let Some(gradient) = gradient_at_home(of) {
-                steps.push((index, of, self.next_params(index, of, rate, factor), gradient));
+                let params = self.next_params(index, of, rate, factor);
+                if gradient.numel() > 0 {
+                    steps.push((index, of, params, gradient));
+                }
             }
         }
         let updates = steps.iter().map(|(index, of, params, gradient)| {
@@ -223,7 +231,9 @@ impl Optimizer {
     fn next_params(&mut self, index: usize, of: &Parameter, rate: f64, factor: f64) -> StepParams {
         let slot = &mut self.slots[index];
         slot.steps += 1;
-        let drawn = crate::train::draw(self.config.seed, "rounding", (slot.steps << 20) + index as u64);
+        // Pieces of a tensor on several ranks draw apart.
+        let seed = self.config.seed ^ (of.first() as u64).rotate_left(32);
+        let drawn = crate::train::draw(seed, "rounding", (slot.steps << 20) + index as u64);
         let decay = if of.decays { self.config.weight_decay } else { 0.0 };
         StepParams {
             rate,
@@ -255,7 +265,8 @@ impl Optimizer {
         let _guard = tch::no_grad_guard();
         for (of, slot) in trained.iter().zip(&mut self.slots) {
             for (kept, tensor) in slot.state.tensors() {
-                match take(&format!("{kept}.{}", of.name)) {
+                let saved = take(&format!("{kept}.{}", of.name));
+                match saved.and_then(|saved| of.own_part(saved)) {
                     Some(saved) if saved.size() == tensor.size() && saved.kind() == tensor.kind() => {
                         tensor.shallow_clone().copy_(&saved);
                     }

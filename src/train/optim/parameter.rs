@@ -6,7 +6,7 @@
 
 use super::fallback;
 use crate::shim::forget_gradient;
-use crate::shim::optimizers::WeightTensors;
+use crate::shim::optimizers::{BLOCK, WeightTensors, blocks};
 use crate::shim::transfer::{copy_without_waiting, staging};
 use ewe::finetune::Master;
 use tch::{Device, Kind, Tensor};
@@ -21,6 +21,8 @@ pub struct Parameter {
     /// Whether weight decay applies: to matrices, not to norms and biases.
     pub decays: bool,
     exact: Exact,
+    /// The part of it that this rank has and updates, if several ranks divide it.
+    piece: Option<Piece>,
     /// Copy of the leaf in host memory, which is updated in its place when offloading.
     copy: Option<Tensor>,
     /// fp32 sum of earlier micro-batches' gradients; only beside a bf16 leaf, only when a step has
@@ -28,6 +30,17 @@ pub struct Parameter {
     sum: Option<Tensor>,
     /// Gradient computed by hand instead of by autograd, in the leaf's type.
     by_hand: Option<Tensor>,
+}
+
+/// Consecutive numbers of a parameter that lies flat: what one of several ranks has of it.
+#[derive(Debug)]
+pub struct Piece {
+    /// The first of them.
+    pub start: i64,
+    /// Their values in the leaf's type, `[count]`, which may be 0.
+    pub values: Tensor,
+    /// The step's gradient of them, fp32 `[count]`.
+    pub gradient: Option<Tensor>,
 }
 
 /// Where the fp32 value of the weight is stored.
@@ -48,11 +61,34 @@ impl Parameter {
     /// `values` are fp32 values, if the checkpoint is more precise than the leaf; by default the
     /// leaf's own.
     pub fn new(name: String, leaf: Tensor, values: Option<Tensor>, master: Master) -> Parameter {
+        Parameter::made(name, leaf, None, values, master)
+    }
+
+    /// As [`Parameter::new`], of which this rank has a piece only. `values` are those of the piece,
+    /// flat.
+    pub fn divided(
+        name: String,
+        leaf: Tensor,
+        piece: Piece,
+        values: Option<Tensor>,
+        master: Master,
+    ) -> Parameter {
+        Parameter::made(name, leaf, Some(piece), values, master)
+    }
+
+    fn made(
+        name: String,
+        leaf: Tensor,
+        piece: Option<Piece>,
+        values: Option<Tensor>,
+        master: Master,
+    ) -> Parameter {
         let leaf = leaf.set_requires_grad(true);
+        let own = piece.as_ref().map_or(&leaf, |piece| &piece.values);
         let exact = match (leaf.kind(), master) {
             (Kind::Float, _) => Exact::Leaf,
-            (_, Master::Fp32) => Exact::Copy(leaf.detach().to_kind(Kind::Float)),
-            (_, Master::Split) => Exact::Split(Tensor::zeros(leaf.size(), (Kind::Int16, leaf.device()))),
+            (_, Master::Fp32) => Exact::Copy(own.detach().to_kind(Kind::Float)),
+            (_, Master::Split) => Exact::Split(Tensor::zeros(own.size(), (Kind::Int16, own.device()))),
             (_, Master::Stochastic) => Exact::Nowhere,
             (_, Master::Bf16) => unreachable!("refused with the settings"),
         };
@@ -61,6 +97,7 @@ impl Parameter {
             decays: leaf.dim() >= 2,
             leaf,
             exact,
+            piece,
             copy: None,
             sum: None,
             by_hand: None,
@@ -88,9 +125,37 @@ impl Parameter {
         self
     }
 
-    /// Returns the tensor that is updated: the leaf, or its copy.
+    /// Returns the tensor that is updated: the leaf, its copy, or this rank's piece of it.
     fn moved(&self) -> &Tensor {
-        self.copy.as_ref().unwrap_or(&self.leaf)
+        match &self.piece {
+            Some(piece) => &piece.values,
+            None => self.copy.as_ref().unwrap_or(&self.leaf),
+        }
+    }
+
+    /// Returns the size of what is updated here.
+    pub fn updated_size(&self) -> Vec<i64> {
+        self.moved().size()
+    }
+
+    /// Returns the first number that this rank updates, of all that lie flat.
+    pub fn first(&self) -> i64 {
+        self.piece.as_ref().map_or(0, |piece| piece.start)
+    }
+
+    /// Returns this rank's part of `kept`, which has a number for each of the parameter, or one for
+    /// each [`BLOCK`] of them; none if it has neither.
+    pub fn own_part(&self, kept: Tensor) -> Option<Tensor> {
+        let Some(piece) = &self.piece else {
+            return Some(kept);
+        };
+        let (numbers, count) = (self.leaf.numel() as i64, piece.values.numel() as i64);
+        let (first, count) = match kept.numel() as i64 {
+            all if all == numbers => (piece.start, count),
+            all if all == blocks(numbers) => (piece.start / BLOCK, blocks(count)),
+            _ => return None,
+        };
+        Some(kept.reshape(-1).narrow(0, first, count))
     }
 
     /// Returns the device of the update and of the optimizer state.
@@ -141,12 +206,12 @@ impl Parameter {
         }
     }
 
-    /// Returns the weights in fp32, in the leaf's shape.
+    /// Returns the weights in fp32, in the shape of what is updated here.
     pub fn values(&self) -> Tensor {
-        fallback::exact_values(&self.weights()).view(self.leaf.size().as_slice())
+        fallback::exact_values(&self.weights()).view(self.updated_size().as_slice())
     }
 
-    /// Sets the weights to fp32 `values` of the leaf's shape.
+    /// Sets the weights to fp32 `values`, as many as are updated here.
     pub fn set(&self, values: &Tensor) {
         let _guard = tch::no_grad_guard();
         fallback::set_values(&self.weights(), &values.to_device(self.home()).reshape(-1));
@@ -169,7 +234,8 @@ impl Parameter {
     pub fn restore(&mut self, take: &mut dyn FnMut(&str) -> Option<Tensor>) -> anyhow::Result<()> {
         let _guard = tch::no_grad_guard();
         for (kept, mut tensor) in self.tensors() {
-            match take(&format!("{kept}.{}", self.name)) {
+            let saved = take(&format!("{kept}.{}", self.name));
+            match saved.and_then(|saved| self.own_part(saved)) {
                 Some(saved) if saved.size() == tensor.size() && saved.kind() == tensor.kind() => {
                     tensor.copy_(&saved);
                 }
@@ -214,8 +280,17 @@ impl Parameter {
     }
 
     /// Returns the step's gradient, in fp32 or the leaf's type; none if the loss does not depend on
-    /// this tensor.
+    /// this tensor. If ranks divide it, it is that of this rank's piece.
     pub fn gradient(&self) -> Option<Tensor> {
+        match &self.piece {
+            Some(piece) => piece.gradient.as_ref().map(Tensor::shallow_clone),
+            None => self.whole_gradient(),
+        }
+    }
+
+    /// Returns the gradient of the whole parameter that this process computed, as
+    /// [`Parameter::gradient`] does.
+    pub fn whole_gradient(&self) -> Option<Tensor> {
         if let Some(sum) = &self.sum {
             return Some(sum.shallow_clone());
         }
@@ -233,8 +308,21 @@ impl Parameter {
         self.sum = Some(gradient);
     }
 
+    /// Sets the step's gradient of this rank's piece.
+    pub fn set_piece_gradient(&mut self, gradient: Option<Tensor>) {
+        if let Some(piece) = &mut self.piece {
+            piece.gradient = gradient;
+        }
+    }
+
     /// Drops the step's gradient.
     pub fn clear(&mut self) {
+        self.set_piece_gradient(None);
+        self.clear_whole();
+    }
+
+    /// Drops what this process computed of the whole gradient.
+    pub fn clear_whole(&mut self) {
         forget_gradient(&self.leaf);
         (self.sum, self.by_hand) = (None, None);
     }

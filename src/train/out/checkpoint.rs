@@ -1,14 +1,18 @@
 //! Checkpoints: everything that a killed run needs to continue as if nothing had happened.
 //!
 //! A checkpoint is a folder `OUT/checkpoints/step-00000120` with `state.safetensors` (weights and
-//! optimizer state) and `state.json`. It is written under another name and renamed into place; then
-//! older ones except the best, and those that are kept for `ewe influence`, are removed. So there
-//! is a whole one at any moment. Order and dropout are functions of (seed, step), so no state of a
-//! random number generator is kept.
+//! optimizer state) and `state.json`. Ranks that divide the state write a file each, and an index.
+//!
+//! It is written under another name and renamed into place; then older ones except the best, and
+//! those that are kept for `ewe influence`, are removed. So there is a whole one at any moment.
+//! Order and dropout are functions of (seed, step), so no state of a random number generator is
+//! kept.
 
 use super::files;
 use super::snapshot::Snapshot;
+use crate::distributed::group::Ranks;
 use crate::train::settings::Settings;
+use crate::train::shards::saved::Shapes;
 use anyhow::{Context, Result, bail};
 use ewe::settings_file;
 use serde::{Deserialize, Serialize};
@@ -20,6 +24,20 @@ use tch::Tensor;
 const VERSION: u32 = 2;
 /// File of a checkpoint with the weights and the optimizer state.
 const TENSORS: &str = "state.safetensors";
+
+/// File of a checkpoint that several ranks wrote, with the names of theirs.
+const INDEX: &str = "state.index.json";
+/// Longest index: a line or two for each tensor.
+const LONGEST_INDEX: u64 = 64 << 20;
+
+/// Where the tensors of a checkpoint are that several ranks wrote: each has its part of each, flat.
+#[derive(Debug, Serialize, Deserialize)]
+struct Index {
+    /// The ranks' files, in their order.
+    files: Vec<String>,
+    /// Shapes of tensors that are not flat as a whole.
+    shapes: Shapes,
+}
 
 /// Content of a checkpoint besides tensors.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -158,6 +176,66 @@ impl Checkpoints {
         })
     }
 
+    /// Saves a checkpoint of which each rank has a part, like [`Checkpoints::save`]: every rank of
+    /// the first replica writes its own file, and the first publishes all with an index.
+    /// `shapes` are those of tensors that are not flat.
+    pub fn save_divided(
+        &self,
+        ranks: &Ranks,
+        state: &State,
+        own: &[(String, Tensor)],
+        shapes: impl FnOnce() -> Shapes,
+    ) -> Result<()> {
+        let Some(division) = ranks.division() else {
+            return self.save(state, own).map(drop);
+        };
+        let (place, partial) = (self.place(state.step), self.partial(state.step));
+        let bytes = [files::bytes(own) as f64, f64::from(u8::from(place.is_dir()))];
+        let all = ranks.sums(&bytes)?;
+        if all[1] > 0.0 {
+            return Ok(());
+        }
+        let told = || told_of(state.step);
+        if ranks.is_first() {
+            make_new(&partial).with_context(told)?;
+            let need = all[0] as u64 / division.replicas as u64;
+            files::make_sure_of_room(&partial, need).with_context(told)?;
+        }
+        ranks.meet()?;
+        let name = |part: usize| format!("state-{:05}-of-{:05}.safetensors", part + 1, division.parts);
+        if division.replica == 0 {
+            let path = partial.join(name(division.part));
+            ranks
+                .alone_with(|| files::write_safetensors(&path, own))
+                .with_context(told)?;
+        }
+        ranks.meet()?;
+        if ranks.is_first() {
+            let index = Index {
+                files: (0..division.parts).map(name).collect(),
+                shapes: shapes(),
+            };
+            ranks.alone_with(|| {
+                files::write_json(&partial.join(INDEX), &index)?;
+                self.publish(state, &partial)
+            })?;
+        }
+        ranks.meet()
+    }
+
+    fn partial(&self, step: u64) -> PathBuf {
+        self.dir.join(format!(".step-{step:08}.partial"))
+    }
+
+    /// Renames a checkpoint whose tensors are all written into place, and removes older ones.
+    fn publish(&self, state: &State, partial: &Path) -> Result<()> {
+        let place = self.place(state.step);
+        files::write_json(&partial.join("state.json"), state)?;
+        files::sync_dir(partial)?;
+        files::rename(partial, &place).with_context(|| told_of(state.step))?;
+        self.remove_older(state, &place)
+    }
+
     /// Saves a checkpoint whose tensors, of `bytes` bytes, `write` writes to the path that it is
     /// given.
     fn save_by(&self, state: &State, bytes: u64, write: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
@@ -165,12 +243,9 @@ impl Checkpoints {
         if place.is_dir() {
             return Ok(place);
         }
-        let partial = self.dir.join(format!(".step-{:08}.partial", state.step));
+        let partial = self.partial(state.step);
         let written = (|| {
-            if partial.exists() {
-                fs::remove_dir_all(&partial)?;
-            }
-            fs::create_dir_all(&partial)?;
+            make_new(&partial)?;
             files::make_sure_of_room(&partial, bytes)?;
             write(&partial.join(TENSORS))?;
             files::write_json(&partial.join("state.json"), state)?;
@@ -180,13 +255,14 @@ impl Checkpoints {
         if let Err(error) = written {
             // Best effort: the disk may be full, and the cause of the failure matters more.
             let _ = fs::remove_dir_all(&partial);
-            return Err(error).with_context(|| {
-                format!(
-                    "cannot save a checkpoint after step {}; the one before it is intact",
-                    state.step
-                )
-            });
+            return Err(error).with_context(|| told_of(state.step));
         }
+        self.remove_older(state, &place)?;
+        Ok(place)
+    }
+
+    /// Removes older checkpoints than the one at `place`, except the best and those that are kept.
+    fn remove_older(&self, state: &State, place: &Path) -> Result<()> {
         let best = state
             .best
             .as_ref()
@@ -200,7 +276,7 @@ impl Checkpoints {
                 })?;
             }
         }
-        Ok(place)
+        Ok(())
     }
 
     /// Returns the last whole checkpoint, if there is one.
@@ -227,9 +303,31 @@ impl Checkpoints {
         place: &Path,
         restore: impl FnOnce(&mut dyn FnMut(&str) -> Option<Tensor>) -> Result<()>,
     ) -> Result<()> {
-        files::restore(&place.join(TENSORS), restore)
-            .with_context(|| format!("{} is damaged", place.display()))
+        let told = || format!("{} is damaged", place.display());
+        if place.join(TENSORS).exists() || !place.join(INDEX).exists() {
+            return files::restore(&place.join(TENSORS), restore).with_context(told);
+        }
+        let text = settings_file::read(&place.join(INDEX), LONGEST_INDEX).with_context(told)?;
+        let index: Index = serde_json::from_slice(&text).with_context(told)?;
+        let is_name = |name: &String| Path::new(name).file_name().is_some_and(|of| of == name.as_str());
+        if !index.files.iter().all(is_name) {
+            bail!("{}: its index names files that are not beside it", told());
+        }
+        let paths: Vec<PathBuf> = index.files.iter().map(|name| place.join(name)).collect();
+        files::restore_parts(&paths, |name| index.shapes.get(name).cloned(), restore).with_context(told)
     }
+}
+
+/// Makes a new folder, in place of what a killed run left there.
+fn make_new(partial: &Path) -> Result<()> {
+    if partial.exists() {
+        fs::remove_dir_all(partial)?;
+    }
+    Ok(fs::create_dir_all(partial)?)
+}
+
+fn told_of(step: u64) -> String {
+    format!("cannot save a checkpoint after step {step}; the one before it is intact")
 }
 
 /// Returns the step of the whole checkpoint at `place`; none if it is something else.

@@ -12,7 +12,7 @@ use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use tch::{Device, Kind, Tensor};
 
 /// Writes `bytes` to `path`.
@@ -177,6 +177,45 @@ pub fn restore(
         Some(failure) => Err(failure).with_context(told),
         None => restored,
     }
+}
+
+/// As [`restore`], of tensors that lie in several files, a part of each in each: flat, in the order
+/// of the files. `shape` returns the shape of one that is not flat as a whole.
+///
+/// # Errors
+///
+/// As there.
+pub fn restore_parts(
+    paths: &[PathBuf],
+    shape: impl Fn(&str) -> Option<Vec<i64>>,
+    restore: impl FnOnce(&mut dyn FnMut(&str) -> Option<Tensor>) -> Result<()>,
+) -> Result<()> {
+    let told = |path: &Path| format!("cannot read {}", path.display());
+    let opened = paths
+        .iter()
+        .map(|path| TensorFile::open(path).with_context(|| told(path)));
+    let mut all = opened.collect::<Result<Vec<_>>>()?;
+    let restored = restore(&mut |name| {
+        let mut parts: Vec<Tensor> = all.iter_mut().filter_map(|file| file.take(name)).collect();
+        let whole = match parts.len() {
+            0 => return None,
+            1 => parts.remove(0),
+            _ => Tensor::cat(&parts, 0),
+        };
+        match shape(name) {
+            Some(shape) if shape.iter().product::<i64>() == whole.numel() as i64 => {
+                Some(whole.view(&shape[..]))
+            }
+            Some(_) => None,
+            None => Some(whole),
+        }
+    });
+    for (file, path) in all.into_iter().zip(paths) {
+        if let Some(failure) = file.failure {
+            return Err(failure).with_context(|| told(path));
+        }
+    }
+    restored
 }
 
 /// Copies a file.

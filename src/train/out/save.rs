@@ -16,7 +16,7 @@ use std::path::Path;
 use tch::Tensor;
 
 /// Largest file of weights, the limit that `transformers` had for years.
-const SHARD_BYTES: usize = 5_000_000_000;
+pub const SHARD_BYTES: usize = 5_000_000_000;
 
 /// Files of a tokenizer, copied if the base model has them.
 const TOKENIZER_FILES: &[&str] = &[
@@ -88,6 +88,17 @@ pub fn write(trainer: &mut Trainer, base: &Path, template: &SavedTemplate, out: 
 /// Writes config.json and weights of `model`, which has the shapes of the model in `base`.
 pub fn write_model(model: &dyn CausalLm, base: &Path, out: &Path) -> Result<()> {
     let mut weights = model.parameters();
+    let config = config_of(model, base, &mut weights)?;
+    files::write_python_json(&out.join("config.json"), config)?;
+    write_weights(out, weights, SHARD_BYTES)
+}
+
+/// Returns config.json of `model`, whose `weights` get the names that they are saved by.
+pub fn config_of(
+    model: &dyn CausalLm,
+    base: &Path,
+    weights: &mut [(String, Tensor)],
+) -> Result<Map<String, Value>> {
     let kind = weights
         .first()
         .map_or(tch::Kind::Float, |(_, tensor)| tensor.kind());
@@ -100,9 +111,8 @@ pub fn write_model(model: &dyn CausalLm, base: &Path, out: &Path) -> Result<()> 
     if ties && !model.info().tied {
         config.insert("tie_word_embeddings".to_owned(), json!(false));
     }
-    text_config::without_images(&mut config, &mut weights);
-    files::write_python_json(&out.join("config.json"), config)?;
-    write_weights(out, weights, SHARD_BYTES)
+    text_config::without_images(&mut config, weights);
+    Ok(config)
 }
 
 /// Returns the base's config.json with the type that the weights are saved in.

@@ -14,6 +14,7 @@ use crate::model::layers::matmul::Hollow;
 use crate::model::layers::prefix_tree::PrefixNode;
 use crate::model::{self, CausalLm};
 use crate::shim::memory;
+use crate::shim::recorded::Training;
 use crate::train::optim::lora;
 use crate::train::settings;
 use anyhow::{Context, Result};
@@ -107,6 +108,8 @@ impl BlockMemory {
         // On a GPU nothing is widened, and there is no oneDNN scratch; skipping the arithmetic
         // makes the measurement fast.
         let _hollow = config.gpu.then(Hollow::hold);
+        // A GPU records each operation of libtorch.
+        let _training = (!config.gpu).then(Training::hold);
         let least = 2 * LEAST;
         let most = (OPERATIONS / (6 * parameters.max(1))).clamp(least, config.tokens.max(least)) as i64;
         let token_counts = [most / 2, most];

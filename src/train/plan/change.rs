@@ -53,7 +53,7 @@ pub fn cheapest(
 ) -> Result<Option<(String, MemoryEstimate)>> {
     let mut best: Option<(f64, String, MemoryEstimate)> = None;
     for change in changes(config) {
-        if best.as_ref().is_some_and(|(least, ..)| *least <= change.cost) {
+        if best.as_ref().is_some_and(|(least, ..)| *least <= change.cost) || !change.config.can_be_divided() {
             continue;
         }
         let estimate = planner.estimate(&change.config)?;
@@ -159,6 +159,7 @@ fn adapters(asked: &PlanConfig) -> [Change; 2] {
         options: options.to_owned(),
         config: PlanConfig {
             method: Method::Lora,
+            parts: 1,
             lora: LoraSettings {
                 rank: asked.lora.rank.max(LORA_RANK),
                 ..asked.lora.clone()

@@ -5,7 +5,7 @@ use super::heaviest::Demand;
 use crate::model::device::has_bf16;
 use crate::shim::gpu::Kernels;
 use crate::train::settings::Settings;
-use ewe::finetune::{Formats, LoraSettings, Method, Precision};
+use ewe::finetune::{Formats, LoraSettings, Method, OptimizerKind, Precision};
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use tch::Device;
@@ -27,6 +27,8 @@ pub struct PlanConfig {
     pub tokens_beside: u64,
     /// Whether a step has several micro-batches, so that gradients are summed in fp32.
     pub cut: bool,
+    /// Among how many ranks parameters, gradients and optimizer state are divided; 1 for none.
+    pub parts: u64,
     /// Whether it runs on a GPU.
     pub gpu: bool,
     /// Tokens of all micro-batches of a step.
@@ -41,12 +43,22 @@ pub struct PlanConfig {
 impl PlanConfig {
     /// Returns the configuration of a run on `device` while the micro-batch of `demand` passes
     /// through the model.
-    pub fn of(settings: &Settings, demand: &Demand, cut: bool, device: Device) -> PlanConfig {
+    /// Its parameters are divided among `parts` ranks.
+    pub fn of(
+        settings: &Settings,
+        demand: &Demand,
+        cut: bool,
+        (device, parts): (Device, usize),
+    ) -> PlanConfig {
         let (tokens, beside) = (demand.micro_batch.id_t.len(), demand.tokens_beside());
+        let mut formats = settings.formats;
+        // Blocks that come and go are computed once more.
+        formats.recompute |= parts > 1;
         PlanConfig {
             method: settings.method,
             lora: settings.lora.clone().unwrap_or_default(),
-            formats: settings.formats,
+            formats,
+            parts: parts as u64,
             tokens: tokens as u64,
             target_tokens: demand.micro_batch.target_n.len() as u64,
             tokens_beside: beside as u64,
@@ -63,10 +75,10 @@ impl PlanConfig {
         device.is_cuda() && Kernels::on(device).is_ok()
     }
 
-    /// Sets the tokens of the micro-batches that wait between blocks: with updates in backward, all
-    /// others of the step.
+    /// Sets the tokens of the micro-batches that wait between blocks: with updates in backward, or
+    /// where ranks divide the parameters, all others of the step.
     pub fn place_step(&mut self) {
-        self.tokens_beside = match self.formats.update_in_backward {
+        self.tokens_beside = match self.formats.update_in_backward || self.parts > 1 {
             true => self.step_tokens.saturating_sub(self.tokens),
             false => 0,
         };
@@ -83,6 +95,12 @@ impl PlanConfig {
         };
         config.place_step();
         config
+    }
+
+    /// Returns whether ranks that divide the parameters can train so: Adafactor's state lies by
+    /// rows and columns, and what is divided is not offloaded.
+    pub fn can_be_divided(&self) -> bool {
+        self.parts == 1 || !(self.formats.offload || self.formats.optimizer == OptimizerKind::Adafactor)
     }
 
     /// Returns whether every weight is trained.

@@ -53,13 +53,14 @@ pub struct Steps {
 }
 
 impl Steps {
-    /// Returns the steps of a run with these settings.
-    pub fn of(settings: &Settings) -> Steps {
+    /// Returns the steps of a run with these settings, whose parameters are divided among `parts`
+    /// ranks.
+    pub fn of(settings: &Settings, parts: usize) -> Steps {
         Steps {
             sampler: settings.sampler(),
             limits: settings.limits(),
             total: settings.schedule.total,
-            together: settings.formats.update_in_backward,
+            together: settings.formats.update_in_backward || parts > 1,
         }
     }
 }

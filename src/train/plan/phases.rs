@@ -1,5 +1,7 @@
 //! The phases of a training step, and the bytes of each: the step needs the memory of the largest.
 
+mod divided;
+
 use super::attention::AttentionBytes;
 use super::block::{BlockMemory, Memory};
 use super::bytes::Bytes;
@@ -177,6 +179,10 @@ impl<'a> Phases<'a> {
 
     /// Returns the bytes of the largest phase.
     pub fn largest(&self) -> Bytes {
+        if self.tensors.config.parts > 1 {
+            let phases = self.divided().into_iter();
+            return phases.max_by_key(Bytes::total).unwrap_or_default();
+        }
         let phases = [
             self.loss(),
             self.last_block(),

@@ -48,7 +48,14 @@ impl Planner {
 fn serves(measured: &PlanConfig, config: &PlanConfig) -> bool {
     let of = |config: &PlanConfig| {
         let lora = &config.lora;
-        (config.method, config.formats.precision, lora.rank, lora.dora)
+        // A CPU keeps less of a block than a GPU, which records each operation.
+        (
+            config.method,
+            config.formats.precision,
+            lora.rank,
+            lora.dora,
+            config.gpu,
+        )
     };
     of(measured) == of(config)
         && measured.lora.targets == config.lora.targets

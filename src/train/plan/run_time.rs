@@ -58,6 +58,8 @@ pub struct GpuTime {
     pub updates: f64,
     /// Checkpoints and the final model, as far as steps wait for them.
     pub checkpoints: f64,
+    /// What the ranks exchange, as far as nothing is computed meanwhile.
+    pub exchange: f64,
     /// Kernels that the host launches more slowly than the GPU runs them, gaps between kernels, and
     /// reads by the host.
     pub launches: f64,
@@ -70,8 +72,11 @@ pub struct TimedRun<'a> {
     pub size: &'a Size,
     /// The memory estimate, with the run's configuration.
     pub estimate: &'a MemoryEstimate,
-    /// Tokens of the whole run.
+    /// Tokens of the whole run, on one rank.
     pub tokens: u64,
+    /// Seconds of a step that exchanges take which overlap with computing, and of those that do
+    /// not.
+    pub exchanged: [f64; 2],
     /// Share of a GPU's peak that products reach; none to derive it from the tokens of a
     /// micro-batch.
     pub share: Option<f64>,
@@ -90,14 +95,17 @@ impl TimedRun<'_> {
         let steps = self.tokens.div_ceil(self.step_tokens()) as f64;
         let (products, updates) = (self.products(gpu), self.updates(gpu));
         let launches = self.launches(products + updates);
-        let checkpoints = self.checkpoints(steps * (products + updates + launches));
+        let [beside, after] = self.exchanged;
+        let exchange = (beside - products).max(0.0) + after;
+        let checkpoints = self.checkpoints(steps * (products + updates + exchange + launches));
         let minutes = |seconds: f64| seconds / 60.0;
         GpuTime {
             gpu: gpu.name,
-            minutes: minutes(steps * (products + updates + launches) + checkpoints),
+            minutes: minutes(steps * (products + updates + exchange + launches) + checkpoints),
             products: minutes(steps * products),
             updates: minutes(steps * updates),
             checkpoints: minutes(checkpoints),
+            exchange: minutes(steps * exchange),
             launches: minutes(steps * launches),
         }
     }
@@ -149,7 +157,7 @@ impl TimedRun<'_> {
     /// Returns the seconds of a step's updates, and of what precedes them.
     fn updates(&self, gpu: &Gpu) -> f64 {
         let (config, tensors) = (&self.estimate.config, self.tensors());
-        let trained = tensors.trained() as f64;
+        let trained = tensors.trained() as f64 / config.parts as f64;
         let summed = self.micro_batches() > 1.0;
         let gradient = if tensors.is_mixed() && !summed { 2 } else { 4 };
         // Each micro-batch's gradient is read, and added to a sum in fp32.

@@ -7,6 +7,7 @@ use crate::model::files::weights::Weights;
 use crate::model::layers::{ExpertsConfig, Linear};
 use crate::model::{self, ModelInfo};
 use crate::train::optim::lora::{is_target, layer_name};
+use crate::train::shards::units::Sorted;
 use anyhow::Result;
 use serde::Serialize;
 use std::collections::{BTreeSet, HashMap};
@@ -46,6 +47,10 @@ pub struct Size {
     /// Numbers in each tensor of the first block.
     #[serde(skip)]
     pub of_block: Vec<u64>,
+    /// Numbers in each tensor of what ranks gather together: the embedding, with the head if it is
+    /// tied; each block; a head that is not tied.
+    #[serde(skip)]
+    pub units: Vec<Vec<u64>>,
     /// Paths, inputs and outputs of the linear layers of the blocks that take an adapter.
     #[serde(skip)]
     pub linears: Vec<(String, u64, u64)>,
@@ -97,6 +102,13 @@ impl Size {
         model.for_each_expert_linear(&mut |linear| {
             experts.extend(of_weight(linear).map(|(inputs, outputs)| inputs * outputs));
         });
+        let names: Vec<String> = model.parameters().into_iter().map(|(name, _)| name).collect();
+        let count_of = |at: &usize| shapes.get(names[*at].as_str()).map_or(0, |shape| count(shape));
+        let units = Sorted::of(model.as_ref(), &names)?.units;
+        let units = units
+            .iter()
+            .map(|unit| unit.iter().map(count_of).collect())
+            .collect();
         let dense: u64 = linears.iter().map(|(_, inputs, outputs)| inputs * outputs).sum();
         let in_experts: u64 = experts.iter().sum();
         let ModelInfo {
@@ -138,6 +150,7 @@ impl Size {
                 .map(|(_, shape)| count(shape))
                 .collect(),
             shapes: asked.into_iter().map(|(_, shape)| shape).collect(),
+            units,
             linears,
             experts,
             capped: *capped,

@@ -5,6 +5,7 @@ use super::config::PlanConfig;
 use super::size::Size;
 use crate::train::optim::registry;
 use crate::train::optim::state::TrainedSizes;
+use crate::train::shards::layout::{Layout, Member};
 use ewe::finetune::{Master, Quantize};
 
 /// A model under one configuration.
@@ -65,10 +66,36 @@ impl Tensors<'_> {
         }
     }
 
-    /// Returns the bytes of all weights at `width` bytes per number.
+    /// Returns the bytes of all weights at `width` bytes per number; if ranks divide them, of the
+    /// pieces of the rank that has most.
     pub fn all(&self, width: u64) -> u64 {
+        if self.config.parts > 1 {
+            let of = |part: u64| {
+                let pieces = self.layouts().flat_map(move |layout| {
+                    let own = |member: &Member| layout.own(member, part as usize).count as u64;
+                    layout.members.iter().map(own).collect::<Vec<_>>()
+                });
+                pieces.map(|count| self.config.allocated(width * count)).sum()
+            };
+            return (0..self.config.parts).map(of).max().unwrap_or(0);
+        }
         let counts = self.size.counts();
         counts.map(|count| self.config.allocated(width * count)).sum()
+    }
+
+    /// Returns how ranks divide each unit.
+    pub fn layouts(&self) -> impl Iterator<Item = Layout> + '_ {
+        self.size.units.iter().map(|unit| {
+            let sizes = unit.iter().map(|count| *count as i64).enumerate();
+            Layout::of(sizes, self.config.parts as usize)
+        })
+    }
+
+    /// Returns the bytes of this rank's parts of all units, at `width` bytes per number.
+    pub fn of_parts(&self, width: u64) -> u64 {
+        self.layouts()
+            .map(|layout| self.config.allocated(width * layout.part as u64))
+            .sum()
     }
 
     /// Returns the bytes of all trained tensors at `width` bytes per number.
@@ -106,6 +133,7 @@ impl Tensors<'_> {
     fn weights(&self) -> u64 {
         match self.config.formats.quantize {
             Some(Quantize::Nf4) if !self.config.is_full() => self.quantized(),
+            _ if self.config.parts > 1 => self.of_parts(self.config.width()),
             _ => self.all(self.config.width()),
         }
     }
@@ -122,7 +150,7 @@ impl Tensors<'_> {
 
     fn states(&self) -> u64 {
         let sizes = TrainedSizes {
-            numbers: self.trained(),
+            numbers: self.trained() / self.config.parts,
             rows_and_columns: self.rows_and_columns(),
             bytes: &|width| self.of_trained(width),
         };

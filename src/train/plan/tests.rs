@@ -28,6 +28,7 @@ fn full(master: Master, optimizer: OptimizerKind, within: bool) -> PlanConfig {
         target_tokens: 2048,
         tokens_beside: 0,
         cut: false,
+        parts: 1,
         gpu: true,
         step_tokens: 2048,
         branches: Branches::apart(2048),
@@ -46,6 +47,24 @@ fn lora(quantize: Option<Quantize>, recompute: bool) -> PlanConfig {
         },
         ..full
     }
+}
+
+/// What is planned for this machine first must not stand for GPUs: a CPU keeps less of a block.
+#[test]
+fn a_plan_for_a_gpu_is_the_same_after_one_for_a_cpu() {
+    let path = "tests/golden/llama";
+    let on_gpu = lora(None, false);
+    let on_cpu = PlanConfig {
+        gpu: false,
+        fused: false,
+        ..on_gpu.clone()
+    };
+    let mut planner = here(path);
+    let cpu = planner.estimate(&on_cpu).unwrap();
+    let after = planner.estimate(&on_gpu).unwrap();
+    let alone = here(path).estimate(&on_gpu).unwrap();
+    assert_eq!(after.bytes.activations, alone.bytes.activations);
+    assert!(cpu.bytes.activations < alone.bytes.activations);
 }
 
 /// The table of published figures: bytes per parameter, gigabytes, and the GPU.
@@ -224,6 +243,7 @@ fn an_epoch_of_alpaca_takes_ten_minutes_on_an_h100() {
             size: &planner.size,
             estimate: &estimate,
             tokens: 6_200_000,
+            exchanged: [0.0; 2],
             share: None,
         };
         let times = run.times();
@@ -249,6 +269,7 @@ fn launches_of_a_lora_are_a_tenth_at_most() {
         size: &planner.size,
         estimate: &estimate,
         tokens: 1_000_000,
+        exchanged: [0.0; 2],
         share: None,
     };
     for time in run.times() {

@@ -6,6 +6,7 @@ use super::{MODELS, Trains, WHOLE, golden_dir, learn, read, trainer};
 use crate::model;
 use crate::train::data::dataset::Example;
 use crate::train::data::micro_batch::{MicroBatchLimits, pack};
+use crate::train::inputs::Rounding;
 use crate::train::optim::optimizer::OptimizerConfig;
 use crate::train::trainer::Trainer;
 use ewe::finetune::LoraSettings;
@@ -64,6 +65,81 @@ fn gradients_do_not_depend_on_how_a_step_is_cut() {
                         apart < 1e-6 * largest.max(1.0),
                         "{name} {trains:?}, alike {alike}, micro-batches of {rows} and {positions}: {apart} of {largest}"
                     );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn sizes_that_are_filled_up_change_nothing() {
+    let settings = LoraSettings {
+        rank: 4,
+        alpha: 8.0,
+        ..LoraSettings::default()
+    };
+    for name in MODELS {
+        let (golden, mut examples) = read(name);
+        begin_alike(&mut examples);
+        let all: Vec<usize> = (0..examples.len()).collect();
+        let tokens = pack(&examples, &all, WHOLE)[0].id_t.len();
+        // One token is added, then many more than there are.
+        for multiple in [tokens + 1, 1024] {
+            for lora in [false, true] {
+                let gradients = |rounding: Option<Rounding>, recompute: bool| -> (f64, f64, Vec<Tensor>) {
+                    let mut trainer = match lora {
+                        true => {
+                            let model = model::load(&golden_dir().join(name), Device::Cpu, "fp32")
+                                .unwrap()
+                                .model;
+                            Trainer::lora(
+                                model,
+                                settings.clone(),
+                                3,
+                                OptimizerConfig::default(),
+                                Device::Cpu,
+                            )
+                        }
+                        false => trainer(name, &golden.settings, Trains::All),
+                    };
+                    assert_eq!(trainer.rounding, None);
+                    trainer.recompute = recompute;
+                    learn(&mut trainer, &examples, &all, WHOLE);
+                    trainer.update(1e-2, 0.0, &|_| None);
+                    // From the same weights on: Adam makes steps of the least differences.
+                    trainer.rounding = rounding;
+                    let loss = learn(&mut trainer, &examples, &all, WHOLE);
+                    let of_all = trainer
+                        .trained
+                        .iter()
+                        .map(|of| of.gradient().unwrap().copy())
+                        .collect();
+                    let held_out = trainer.evaluate(&pack(&examples, &all, WHOLE)[0]);
+                    (loss, held_out, of_all)
+                };
+                let plain = gradients(None, false);
+                for recompute in [false, true] {
+                    let filled = gradients(Some(Rounding { multiple, from: 1 }), recompute);
+                    assert!(
+                        (plain.0 - filled.0).abs() < 1e-6,
+                        "{name}: {} and {}",
+                        plain.0,
+                        filled.0
+                    );
+                    assert!(
+                        (plain.1 - filled.1).abs() < 1e-4,
+                        "{name}: {} and {}",
+                        plain.1,
+                        filled.1
+                    );
+                    for (a, b) in filled.2.iter().zip(&plain.2) {
+                        let apart = (a - b).abs().max().double_value(&[]);
+                        let largest = b.abs().max().double_value(&[]).max(1.0);
+                        assert!(
+                            apart < 1e-6 * largest,
+                            "{name}, LoRA {lora}, {multiple}: {apart} of {largest}"
+                        );
+                    }
                 }
             }
         }

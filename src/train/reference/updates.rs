@@ -163,7 +163,7 @@ fn what_is_not_finite_moves_nothing_or_says_that_it_did() {
     let micro_batches = pack(&examples, &[0, 1], WHOLE);
     let why = "the gradient is not finite".to_owned();
     let guard = Guard::new(0.0, &[]);
-    let refuses = |nll: f64, norm: Option<f64>| guard.refuses(nll, norm);
+    let refuses = |nll: f64, norm: Option<f64>| guard.refuses(1, nll, norm);
     for (clip, want) in [(1.0, StepOutcome::Refused(why)), (0.0, StepOutcome::Partial)] {
         let mut trainer = with_config("gptj", "fp32", OptimizerConfig::default());
         // Only the gradient of the first block's scale is infinite, because its input is.

@@ -154,6 +154,7 @@ fn planned(
         target_tokens,
         tokens_beside: 0,
         cut: false,
+        parts: 1,
         gpu: device.is_cuda(),
         step_tokens: tokens,
         branches: Branches::apart(tokens),

@@ -230,6 +230,7 @@ impl TrainWorkload {
             target_tokens: largest.target_n.len() as u64,
             tokens_beside: 0,
             cut: micro_batches.len() > 1,
+            parts: 1,
             gpu: device.is_cuda(),
             step_tokens: micro_batches.iter().map(tokens).sum(),
             branches: Branches::of(&largest.nodes),

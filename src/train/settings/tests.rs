@@ -21,6 +21,7 @@ fn job(change: impl FnOnce(&mut TrainJob)) -> TrainJob {
         adapter: None,
         template: None,
         loss: AnswerLoss::All,
+        reasoning: ReasoningChoice::Keep,
         epochs: None,
         steps: None,
         batch_size: 8,
@@ -35,6 +36,7 @@ fn job(change: impl FnOnce(&mut TrainJob)) -> TrainJob {
         max_length: None,
         precision: None,
         formats: Formats::default(),
+        formats_are_given: false,
         order: RowOrder::Shuffled,
         seed: 0,
         save_every: None,
@@ -123,13 +125,14 @@ fn stored_settings_keep_their_names_and_order() {
     let names: Vec<&str> = value.as_object().unwrap().keys().map(String::as_str).collect();
     assert_eq!(
         names.join(" "),
-        "method lora template template_text loss max_length eval_fraction batch_size order seed micro_batch \
+        "method lora template template_text loss reasoning max_length eval_fraction batch_size order seed micro_batch \
          micro_tokens recompute update_in_backward offload quantize precision master optimizer weight_decay \
          clip neftune guard eval_every early_stop keep_best schedule"
     );
     let mut old = value.clone();
     for name in [
         "loss",
+        "reasoning",
         "recompute",
         "update_in_backward",
         "offload",

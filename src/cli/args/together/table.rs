@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 
 use super::Idle;
-use super::When::{Is, With, Without};
+use super::When::{Is, IsFile, With, Without};
 use crate::cli::args::select::{Best, Choice, Length, Select, Traits};
 
 /// In the order in which they are refused.
@@ -111,6 +111,9 @@ const NAMED: &[Idle] = &[
             "utilisation",
             "memory",
             "gpus",
+            "nodes",
+            "shard",
+            "link",
         ],
         when: With(&["serve"]),
         why: "is of a fine-tune",
@@ -156,6 +159,34 @@ const NAMED: &[Idle] = &[
         when: With(&["gpus"]),
         why: "is where one process computes, and --gpus N takes GPUs 0 to N - 1",
         hint: "--ranks N with --device, or leave one of them away",
+    },
+    Idle {
+        commands: &["train", "plan"],
+        options: &["shard"],
+        when: Is("method", "lora"),
+        why: "divides what is trained, and of an adapter that is next to nothing",
+        hint: "--method full, or leave it away",
+    },
+    Idle {
+        commands: &["train", "plan"],
+        options: &["shard"],
+        when: Is("optimizer", "adafactor"),
+        why: "divides an optimizer's state by the numbers of a parameter, and Adafactor has it by rows and columns",
+        hint: "--optimizer adamw8bit, whose state is small too, or leave one of them away",
+    },
+    Idle {
+        commands: &["train", "plan"],
+        options: &["offload"],
+        when: With(&["shard"]),
+        why: "keeps in host memory what ranks divide instead",
+        hint: "leave one of them away; a larger --shard takes less of each GPU",
+    },
+    Idle {
+        commands: &["train"],
+        options: &["dry_run"],
+        when: With(&["shard"]),
+        why: "is for a process that has all of the model",
+        hint: "`ewe plan --shard N` says what each rank takes",
     },
     Idle {
         commands: &["train"],
@@ -382,6 +413,26 @@ const NAMED: &[Idle] = &[
     Idle {
         commands: &["generate"],
         options: &["absent", "min_support", "max_copied"],
+        when: IsFile("recipe"),
+        why: "is for the built-in recipe",
+        hint: "`grounded`, `support` and `copied` of [candidate] in the file",
+    },
+    Idle {
+        commands: &["generate"],
+        options: &[
+            "temperature",
+            "top_p",
+            "repetition_penalty",
+            "presence_penalty",
+            "structured",
+        ],
+        when: IsFile("recipe"),
+        why: "is for built-in recipes",
+        hint: "the file says for each stage how it is asked; write it there",
+    },
+    Idle {
+        commands: &["generate"],
+        options: &["absent", "min_support", "max_copied"],
         when: Is("recipe", "self-instruct"),
         why: "is for tasks that a passage answers",
         hint: "--recipe grounded, or leave it away",
@@ -399,6 +450,13 @@ const NAMED: &[Idle] = &[
         when: Is("recipe", "backtranslation"),
         why: "is for tasks that a passage answers; here the passage is the answer",
         hint: "--recipe grounded, or leave it away",
+    },
+    Idle {
+        commands: &["judge"],
+        options: &["rubric"],
+        when: Is("by", "likelihood"),
+        why: "has a score for each criterion, and those are read from the text",
+        hint: "leave --by away",
     },
     Idle {
         commands: &["generate"],
@@ -424,7 +482,7 @@ const NAMED: &[Idle] = &[
     Idle {
         commands: &["edit"],
         options: &["instance"],
-        when: Without(&["input", "output", "turn"]),
+        when: Without(&["input", "output", "turn", "question", "remove_turn"]),
         why: "says whose texts are meant",
         hint: "--input, --output or --turn with it",
     },

@@ -1,5 +1,7 @@
 //! Readers of embedding and output head.
 
+use tch::Tensor;
+
 use super::Weights;
 use crate::model::layers::{Embedding, Linear};
 
@@ -32,11 +34,23 @@ impl Weights {
         };
         if has_head && !only_head {
             let weight = self.tensor(&names[1], &[rows, width]);
-            if weight.size() == embedding.weight.size() && !weight.equal(&embedding.weight) {
+            if weight.size() == embedding.weight.size() && !self.same(&names, &[&embedding.weight, &weight]) {
                 return (embedding, Linear::of(head, weight, None), false);
             }
         }
         let head = embedding.as_head();
         (embedding, head, true)
+    }
+
+    /// Returns whether two tensors of these names are equal, which are read if they were not.
+    fn same(&mut self, names: &[String; 2], tensors: &[&Tensor; 2]) -> bool {
+        if !self.hollow {
+            return tensors[0].equal(tensors[1]);
+        }
+        self.keep_hollow(false);
+        let size = tensors[0].size();
+        let [first, second] = names.each_ref().map(|name| self.tensor(name, &size));
+        self.keep_hollow(true);
+        first.size() == second.size() && first.equal(&second)
     }
 }

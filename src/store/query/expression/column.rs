@@ -73,6 +73,34 @@ const COLUMNS: &[Column] = &[
         kind: Kind::Number,
     },
     Column {
+        names: &["turns"],
+        sql: "(
+            SELECT max(1 + (
+                SELECT count(*)
+                FROM json_each(instance.turns) AS turn
+                WHERE turn.type = 'object' AND turn.value ->> 'role' = 'user'
+            ))
+            FROM instance
+            WHERE instance.task_id = task.id
+        )",
+        kind: Kind::Number,
+    },
+    Column {
+        names: &["continued"],
+        sql: "EXISTS (
+            SELECT 1
+            FROM evolution
+            JOIN candidate ON candidate.round = evolution.round
+                AND candidate.kind = 'instruction'
+                AND candidate.verdict = 'accepted'
+            JOIN task AS later ON later.id = candidate.task_id
+            WHERE evolution.parent_task_id = task.id
+                AND evolution.operator = 'continue'
+                AND later.review <> 'rejected'
+        )",
+        kind: Kind::Truth,
+    },
+    Column {
         names: &["classification", "is_classification"],
         sql: "+task.is_classification",
         kind: Kind::Truth,
@@ -98,6 +126,26 @@ const COLUMNS: &[Column] = &[
         kind: Kind::Text,
     },
     Column {
+        names: &["reviewers"],
+        sql: "(SELECT count(*) FROM assigned WHERE assigned.task_id = task.id)",
+        kind: Kind::Number,
+    },
+    Column {
+        names: &["opinions"],
+        sql: "(SELECT count(*) FROM opinion_now WHERE opinion_now.task_id = task.id)",
+        kind: Kind::Number,
+    },
+    Column {
+        names: &["comments"],
+        sql: "(SELECT count(*) FROM comment WHERE comment.task_id = task.id AND comment.withdrawn_at IS NULL)",
+        kind: Kind::Number,
+    },
+    Column {
+        names: &["disagreement"],
+        sql: "(task.id IN (SELECT task_id FROM disagreement))",
+        kind: Kind::Truth,
+    },
+    Column {
         names: &["created_at"],
         sql: "+task.created_at",
         kind: Kind::Text,
@@ -108,6 +156,25 @@ const COLUMNS: &[Column] = &[
         kind: Kind::Text,
     },
 ];
+
+/// The score of a criterion of a rubric, whose name is bound: the mean of the judges, and of
+/// several instances the worst.
+pub(super) const CRITERION: Column = Column {
+    names: &["rubric.…"],
+    sql: "(
+        SELECT min(mean)
+        FROM (
+            SELECT avg(criterion_score.score) AS mean
+            FROM criterion_score
+            WHERE criterion_score.task_id = task.id AND criterion_score.criterion = ?
+            GROUP BY criterion_score.instance_id
+        )
+    )",
+    kind: Kind::Number,
+};
+
+/// What the names of criteria begin with.
+pub(super) const RUBRIC: &str = "rubric.";
 
 impl Column {
     /// Returns the column of this name, in any case.

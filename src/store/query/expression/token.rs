@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::column::RUBRIC;
 use crate::store::query::sql::SqlValue;
 use crate::text::one_line;
 
@@ -16,6 +17,8 @@ const SIGNS: [&str; 11] = ["<=", ">=", "<>", "!=", "==", "=", "<", ">", "(", ")"
 pub(super) enum Token {
     /// A keyword or the name of a column.
     Word(String),
+    /// A field that people added, by its name: `field.difficulty`, `field."question type"`.
+    Field(String),
     /// An integer, or a floating-point number; finite.
     Number(SqlValue),
     /// A text that stood in quotes.
@@ -35,6 +38,7 @@ impl fmt::Display for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Token::Word(word) => write!(f, "`{}`", one_line(word, SHOWN)),
+            Token::Field(name) => write!(f, "`field.{}`", one_line(name, SHOWN)),
             Token::Number(SqlValue::Integer(number)) => write!(f, "{number}"),
             Token::Number(SqlValue::Real(number)) => write!(f, "{number}"),
             Token::Text(text) | Token::Number(SqlValue::Text(text)) => {
@@ -86,14 +90,36 @@ fn token(rest: &str, first: char) -> Result<(Token, usize), String> {
         let length = rest.find(ends).unwrap_or(rest.len());
         return Ok((Token::Number(number(&rest[..length])?), length));
     }
-    let is_word = |c: char| c.is_alphanumeric() || c == '_';
+    // A dot is a part of the name of a rubric's criterion, and of no other.
+    let has_dot = rest.starts_with(RUBRIC);
+    let is_word = |c: char| c.is_alphanumeric() || c == '_' || has_dot && c == '.';
     let length = rest.find(|c| !is_word(c)).unwrap_or(rest.len());
     match length {
         0 => Err(format!(
             "`{}` means nothing here",
             one_line(&first.to_string(), 1)
         )),
+        _ if rest[..length].eq_ignore_ascii_case("field") && rest[length..].starts_with('.') => {
+            let (name, more) = field(&rest[length + 1..])?;
+            Ok((Token::Field(name), length + 1 + more))
+        }
         _ => Ok((Token::Word(rest[..length].to_owned()), length)),
+    }
+}
+
+/// Returns the name of a field that `rest` begins with. A name with spaces stands in quotes.
+fn field(rest: &str) -> Result<(String, usize), String> {
+    if let Some(quote) = rest.chars().next().filter(|c| matches!(c, '\'' | '"')) {
+        return match quoted(rest, quote)? {
+            (Token::Text(name), length) => Ok((name, length)),
+            _ => Err("want the name of a field".to_owned()),
+        };
+    }
+    let is_name = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-');
+    let length = rest.find(|c| !is_name(c)).unwrap_or(rest.len());
+    match length {
+        0 => Err("want the name of a field after `field.`".to_owned()),
+        _ => Ok((rest[..length].to_owned(), length)),
     }
 }
 
