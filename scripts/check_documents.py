@@ -3,8 +3,7 @@
     python3 scripts/check_documents.py --ewe target/debug/ewe [--most 40] [FOLDER...]
 
 References: Python's html.parser for HTML, pypdf for PDF (where it can be imported), the bytes
-themselves for text. Manual pages are rendered by `man` as text and as HTML by `groff`, where these
-are installed. Prints, for each file, the share of the reference's words that ewe has, counted as
+themselves for text, `man` for the sources of manual pages (where it is installed). Prints, for each file, the share of the reference's words that ewe has, counted as
 a multiset, and the share of ewe's words that the reference has; at the end the sums by format.
 """
 
@@ -12,13 +11,14 @@ import argparse
 import gzip
 import html.parser
 import io
+import os
 import re
 import subprocess
 import sys
 from collections import Counter, defaultdict
 from pathlib import Path
 
-FOLDERS = ["/usr/share/doc", "/usr/share/man/man1"]
+FOLDERS = ["/usr/share/doc", "/usr/share/man"]
 HIDDEN = {"script", "style", "template", "noscript", "svg", "math", "select", "iframe", "object", "canvas"}
 VOID = {"br", "hr", "img", "input", "link", "meta", "area", "base", "col", "embed", "source", "track", "wbr"}
 
@@ -96,7 +96,21 @@ def reference(path, kind):
         except pypdf.errors.PyPdfError as error:
             print(f"pdf   {path}: left out, pypdf says: {error}")
             return None
+    if kind == "manual":
+        return rendered(path)
     return decoded(opened(path))
+
+
+def rendered(path):
+    """A manual page as `man` shows it, without its header and footer; None without `man`."""
+    command = ["man", "--nh", "--nj", "--encoding=utf8", "--local-file", path]
+    environment = {**os.environ, "MANWIDTH": "80", "MANPAGER": "cat"}
+    try:
+        page = subprocess.run(command, capture_output=True, text=True, env=environment, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    lines = re.sub(".\b", "", page).strip().splitlines()
+    return "\n".join(lines[1 : None if lines[-1].startswith(" ") else -1])
 
 
 def kind_of(path):
@@ -107,6 +121,8 @@ def kind_of(path):
         return "pdf"
     if name.endswith((".txt", ".md", ".rst")) or "." not in name:
         return "text"
+    if re.search(r"/man\d/[^/]+\.\d[^.]*$", str(path).removesuffix(".gz")):
+        return "manual"
     return None
 
 
