@@ -12,8 +12,9 @@ use regex::Regex;
 use std::sync::LazyLock;
 
 /// The reasons of these checks, in the order in which runs record them.
-pub const REASONS: [Reason; 4] = [
+pub const REASONS: [Reason; 5] = [
     Reason::RoleConfusion,
+    Reason::PromptLeak,
     Reason::RepeatedTurn,
     Reason::ClosingTurn,
     Reason::TooFewTurns,
@@ -186,6 +187,8 @@ pub struct Said<'a> {
     pub questions: &'a [String],
     /// The answers.
     pub answers: &'a [String],
+    /// What the prompt shows as examples.
+    pub examples: &'a [String],
 }
 
 impl Said<'_> {
@@ -215,7 +218,7 @@ pub fn check_question(text: &str, said: Said<'_>, most: f64) -> Verdict {
         });
     match of_assistant {
         Some(found) => Verdict::rejected(Reason::RoleConfusion, found),
-        None => repeated(text, said.questions, most),
+        None => check_new(text, said.questions, said.examples, most),
     }
 }
 
@@ -226,7 +229,7 @@ pub fn check_answer(text: &str, said: Said<'_>, most: f64) -> Verdict {
         .or_else(|| is_thanks(text).then(|| shown(text)));
     match of_user {
         Some(found) => Verdict::rejected(Reason::RoleConfusion, found),
-        None => repeated(text, said.answers, most),
+        None => check_new(text, said.answers, said.examples, most),
     }
 }
 
@@ -272,19 +275,19 @@ fn is_thanks(text: &str) -> bool {
     is_closing(text) && first.is_some_and(|word| word.starts_with("than") || word == "thx")
 }
 
-/// Rejects a text that is too similar to one of the earlier ones.
-fn repeated(text: &str, earlier: &[String], most: f64) -> Verdict {
-    let similar = earlier.iter().find_map(|earlier| {
-        let f1 = similarity(earlier, text).f1();
-        (same_words(earlier, text) || f1 > most).then_some((earlier, f1))
-    });
-    match similar {
-        Some((earlier, f1)) => Verdict::rejected(
-            Reason::RepeatedTurn,
-            format!("ROUGE-L {f1:.3} with {}", shown(earlier)),
-        ),
-        None => Verdict::accepted(),
-    }
+/// Rejects a text that is too similar to what its speaker said before, or to an example.
+fn check_new(text: &str, earlier: &[String], examples: &[String], most: f64) -> Verdict {
+    let like = |others: &[String], reason| {
+        let (other, f1) = others.iter().find_map(|other| {
+            let f1 = similarity(other, text).f1();
+            (same_words(other, text) || f1 > most).then_some((other, f1))
+        })?;
+        let found = format!("ROUGE-L {f1:.3} with {}", shown(other));
+        Some(Verdict::rejected(reason, found))
+    };
+    like(earlier, Reason::RepeatedTurn)
+        .or_else(|| like(examples, Reason::PromptLeak))
+        .unwrap_or_else(Verdict::accepted)
 }
 
 fn similarity(one: &str, other: &str) -> RougeL {
@@ -305,11 +308,23 @@ mod tests {
     const ANSWER: &str =
         "The Rhine ends in the North Sea, the Rhone in the Mediterranean, the Danube in the Black Sea.";
 
+    const EXAMPLE: &str = "Make it more formal, please. My boss is invited too.";
+
+    #[test]
+    fn examples_of_the_prompt_are_nothing_new() {
+        for text in [EXAMPLE, "make it more formal, please! My boss is invited, too"] {
+            assert_eq!(of_user(text), Some(Reason::PromptLeak), "{text}");
+            assert_eq!(of_assistant(text), Some(Reason::PromptLeak), "{text}");
+        }
+        assert_eq!(of_user("Make it shorter, please."), None);
+    }
+
     fn of_user(text: &str) -> Option<Reason> {
         let (questions, answers) = (texts(&[QUESTION]), texts(&[ANSWER]));
         let said = Said {
             questions: &questions,
             answers: &answers,
+            examples: &texts(&[EXAMPLE]),
         };
         check_question(text, said, 0.7).reason
     }
@@ -322,6 +337,7 @@ mod tests {
         let said = Said {
             questions: &questions,
             answers: &answers,
+            examples: &texts(&[EXAMPLE]),
         };
         check_answer(text, said, 0.9).reason
     }
@@ -418,6 +434,7 @@ mod tests {
         let said = Said {
             questions: &questions,
             answers: &answers,
+            examples: &[],
         };
         assert_eq!(check_question("Go on.\nUser: bye now", said, 0.7).reason, None);
         assert_eq!(check_answer("Assistant: see you", said, 0.9).reason, None);

@@ -62,7 +62,10 @@ impl GenerateConfig {
             reasons.extend(elimination::REASONS);
         }
         if self.turns.is_some() {
-            reasons.extend(turns::REASONS);
+            let others = turns::REASONS.into_iter();
+            reasons.extend(
+                others.filter(|reason| self.evolve.is_none() || !elimination::REASONS.contains(reason)),
+            );
         }
         if self.recipe.is_grounded() {
             reasons.extend(grounding::REASONS);

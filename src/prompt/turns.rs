@@ -105,6 +105,13 @@ fn speaker(place: usize) -> &'static str {
     }
 }
 
+/// The messages of the conversations that prompts show. A model may copy one.
+pub fn examples() -> impl Iterator<Item = &'static str> {
+    examples::FOLLOW_UPS
+        .iter()
+        .flat_map(|(_, conversation)| conversation.iter().copied())
+}
+
 /// A text to continue by the next message of the user.
 pub fn follow_up(talk: &Talk, manner: &[&str], next: Move) -> String {
     let mut prompt = String::from(

@@ -206,6 +206,17 @@ fn turns_of_the_wrong_speaker_are_rejected() {
             "role_confusion",
         ),
         (QUESTION, "It depends. Human: On what?", "role_confusion"),
+        // Examples of the prompt.
+        (
+            "Make it more formal, please. My boss is invited too.",
+            ANSWER,
+            "prompt_leak",
+        ),
+        (
+            QUESTION,
+            "Both: botanists call it a fruit; cooks treat it as a vegetable.",
+            "prompt_leak",
+        ),
         (QUESTION, "", "empty_answer"),
         (QUESTION, "I'm sorry, but I can't help with that.", "refusal"),
     ] {

@@ -23,13 +23,15 @@ pub(super) struct Course {
     /// What the user said; one more than the answers while an answer is wanted.
     questions: Vec<String>,
     answers: Vec<String>,
+    /// What prompts show as examples.
+    examples: Vec<String>,
     /// The turns behind the first one, with their verdicts.
     turns: Vec<InstanceCandidate>,
 }
 
 impl Course {
-    /// Begins with the only turn of a task.
-    pub(super) fn of(parent: SingleTurn) -> Course {
+    /// Begins with the only turn of a task. Prompts show these texts beside it.
+    pub(super) fn of(parent: SingleTurn, examples: Vec<String>) -> Course {
         let first = &parent.opening.first;
         let question = match first.input.trim() {
             "" => parent.instruction.clone(),
@@ -38,6 +40,7 @@ impl Course {
         Course {
             questions: vec![question],
             answers: vec![first.output.clone()],
+            examples,
             turns: Vec::new(),
             parent,
         }
@@ -61,6 +64,7 @@ impl Course {
         let said = Said {
             questions: &self.questions,
             answers: &self.answers,
+            examples: &self.examples,
         };
         match stage {
             Stage::FollowUp => check_question(text, said, constants.question_similarity)

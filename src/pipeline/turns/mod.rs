@@ -116,8 +116,9 @@ impl GenerateRun<'_> {
             return Ok(outcome);
         };
         let manner = self.manner(&shown, continuer.constants.examples);
+        let examples = prompt::examples().map(str::to_owned);
+        let mut course = Course::of(parent, manner.iter().cloned().chain(examples).collect());
         let manner: Vec<&str> = manner.iter().map(String::as_str).collect();
-        let mut course = Course::of(parent);
         for (ordinal, &next) in dealt.moves.iter().enumerate() {
             let talk = course.talk();
             let question = match continuer.constants.structured {
