@@ -177,17 +177,6 @@ mod counter {
     use std::ffi::CStr;
     use std::ptr::null_mut;
 
-    /// Settings of jemalloc, which the variable `MALLOC_CONF` overrides. Freed pages that nobody has
-    /// wanted for a second return to the system: within a step of many seconds, whose sizes no other
-    /// step has, the ten seconds that are its default keep more than the step needs.
-    #[used]
-    #[unsafe(export_name = "malloc_conf")]
-    static SETTINGS: &std::ffi::c_char = {
-        let settings = c"dirty_decay_ms:1000";
-        // SAFETY: a string is as long as its first byte, at least.
-        unsafe { &*settings.as_ptr() }
-    };
-
     /// Returns the bytes that this thread has allocated minus those that it has freed.
     pub fn balance() -> Option<i64> {
         Some(read(c"thread.allocated")?.wrapping_sub(read(c"thread.deallocated")?) as i64)
