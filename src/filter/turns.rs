@@ -12,8 +12,9 @@ use regex::Regex;
 use std::sync::LazyLock;
 
 /// The reasons of these checks, in the order in which runs record them.
-pub const REASONS: [Reason; 5] = [
+pub const REASONS: [Reason; 6] = [
     Reason::RoleConfusion,
+    Reason::Echo,
     Reason::PromptLeak,
     Reason::RepeatedTurn,
     Reason::ClosingTurn,
@@ -38,7 +39,7 @@ static COMPLIES: LazyLock<Regex> = LazyLock::new(|| {
 });
 
 /// What an assistant says, and a user does not.
-const OF_ASSISTANTS: [&str; 18] = [
+const OF_ASSISTANTS: [&str; 20] = [
     "as an ai",
     "as a language model",
     "as a large language model",
@@ -51,6 +52,8 @@ const OF_ASSISTANTS: [&str; 18] = [
     "can i assist you",
     "may i help you",
     "may i assist you",
+    "can i do for you",
+    "may i do for you",
     "anything else i can",
     "i'd be happy to help",
     "i would be happy to help",
@@ -180,6 +183,12 @@ const BESIDE_CLOSING: [&str; 58] = [
     "will",
 ];
 
+/// ROUGE-L F1 above which a message is a copy of one of the other speaker, who may well repeat its
+/// words to say something else.
+const COPIED: f64 = 0.9;
+/// A text of fewer words is a copy only as it is: of five, one other word may be all that matters.
+const FEWEST_COPIED: usize = 8;
+
 /// What a conversation says before the message that is checked.
 #[derive(Debug, Clone, Copy)]
 pub struct Said<'a> {
@@ -213,7 +222,7 @@ pub fn check_question(text: &str, said: Said<'_>, most: f64) -> Verdict {
         .or_else(|| found(&COMPLIES, &straight))
         .or_else(|| leak(&straight, &self::straight(&said.text()), &OF_ASSISTANTS).map(quoted))
         .or_else(|| {
-            let answered = said.answers.iter().any(|answer| same_words(answer, text));
+            let answered = said.answers.iter().any(|answer| is_copy(answer, text));
             answered.then(|| "the words of an answer".to_owned())
         });
     match of_assistant {
@@ -227,9 +236,11 @@ pub fn check_answer(text: &str, said: Said<'_>, most: f64) -> Verdict {
     let of_user = label(text, said)
         .or_else(|| leak(&straight(head(text)), &straight(&said.text()), &OF_USERS).map(quoted))
         .or_else(|| is_thanks(text).then(|| shown(text)));
-    match of_user {
-        Some(found) => Verdict::rejected(Reason::RoleConfusion, found),
-        None => check_new(text, said.answers, said.examples, most),
+    let asked = said.questions.last().filter(|asked| is_copy(asked, text));
+    match (of_user, asked) {
+        (Some(found), _) => Verdict::rejected(Reason::RoleConfusion, found),
+        (None, Some(asked)) => Verdict::rejected(Reason::Echo, shown(asked)),
+        (None, None) => check_new(text, said.answers, said.examples, most),
     }
 }
 
@@ -288,6 +299,11 @@ fn check_new(text: &str, earlier: &[String], examples: &[String], most: f64) -> 
     like(earlier, Reason::RepeatedTurn)
         .or_else(|| like(examples, Reason::PromptLeak))
         .unwrap_or_else(Verdict::accepted)
+}
+
+/// Whether a text has the words of another, or nearly all of at least so many.
+fn is_copy(one: &str, other: &str) -> bool {
+    same_words(one, other) || words(one).len() >= FEWEST_COPIED && similarity(one, other).f1() > COPIED
 }
 
 fn similarity(one: &str, other: &str) -> RougeL {
@@ -426,6 +442,27 @@ mod tests {
         assert_eq!(of_assistant(&ANSWER.to_uppercase()), Some(Reason::RepeatedTurn));
         let changed = ANSWER.replace("Rhine", "Elbe").replace("Rhone", "Ebro");
         assert_eq!(of_assistant(&changed), None, "two words are other ones");
+    }
+
+    #[test]
+    fn a_speaker_does_not_copy_the_other() {
+        let with_a_word_less = ANSWER.replace("Black ", "");
+        assert_eq!(of_user(&with_a_word_less), Some(Reason::RoleConfusion));
+        assert_eq!(of_assistant("which of them is the longest"), Some(Reason::Echo));
+        assert_eq!(
+            of_assistant("Which of them is the shortest?"),
+            None,
+            "one word is another one"
+        );
+        assert_eq!(of_user("What can I do for you?"), Some(Reason::RoleConfusion));
+        let question = texts(&["What is said of the lamp in the second of the three letters to him?"]);
+        let said = Said {
+            questions: &question,
+            answers: &[],
+            examples: &[],
+        };
+        let echo = "What is said of the lamp in the second of the three letters";
+        assert_eq!(check_answer(echo, said, 0.9).reason, Some(Reason::Echo));
     }
 
     #[test]

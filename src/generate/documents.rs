@@ -6,7 +6,7 @@ use crate::generate::alpaca;
 use crate::generate::parse::Fault;
 use crate::generate::recipe::documents::FromDocuments;
 use crate::generate::round::RoundRng;
-use crate::prompt::documents::{ANSWER, Kind, TASK};
+use crate::prompt::documents::{ANSWER, Kind, after_label};
 
 /// A passage that tasks are made from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -171,27 +171,35 @@ pub struct DraftTask {
     pub fault: Option<Fault>,
 }
 
+/// The most lines that a task is wrapped into, as its passage is.
+const WRAPPED: usize = 3;
+
 /// Parses the continuation of a few-shot prompt: a task, a line that begins with `Answer:`, the
-/// answer.
+/// answer, and perhaps a further task, which nobody asked for.
 pub fn task(response: &str, finish: FinishReason) -> DraftTask {
     let text = response.trim();
-    let text = text
-        .strip_prefix(TASK)
-        .map_or(text, |rest| rest.trim_start_matches(':').trim_start());
+    let text = after_label(text).map_or(text, str::trim_start);
     let found = text.find(&format!("\n{ANSWER}"));
-    let (instruction, answer) = match found {
-        Some(at) => (text[..at].trim(), text[at + 1 + ANSWER.len()..].trim()),
+    let (instruction, rest) = match found {
+        Some(at) => (text[..at].trim(), &text[at + 1 + ANSWER.len()..]),
         None => (text, ""),
     };
+    let more = rest
+        .match_indices('\n')
+        .find(|(at, _)| after_label(&rest[at + 1..]).is_some() || rest[at + 1..].starts_with(ANSWER));
+    let answer = rest[..more.map_or(rest.len(), |(at, _)| at)].trim();
+    let lines: Vec<&str> = instruction.lines().map(str::trim).collect();
+    let is_one = (1..=WRAPPED).contains(&lines.len()) && lines.iter().all(|line| !line.is_empty());
     let fault = match finish {
-        FinishReason::Length => Some(Fault::Truncated),
-        _ if answer.is_empty() || instruction.is_empty() || instruction.contains('\n') => {
-            Some(Fault::Unparsed)
-        }
+        FinishReason::Length if more.is_none() => Some(Fault::Truncated),
+        _ if answer.is_empty() || !is_one => Some(Fault::Unparsed),
         _ => None,
     };
     DraftTask {
-        instruction: instruction.to_string(),
+        instruction: match fault {
+            None => lines.join(" "),
+            Some(_) => instruction.to_string(),
+        },
         answer: answer.to_string(),
         fault,
     }
@@ -325,6 +333,27 @@ mod tests {
         assert_eq!(read.fault, None);
         assert_eq!(task("Task: a?\nAnswer: b", stop).instruction, "a?");
         assert_eq!(task("a?", stop).fault, Some(Fault::Unparsed));
+        // Wrapped like its passage; then the model goes on by itself.
+        let read = task(
+            "Question: How many sheep\n    are there?\nAnswer: Forty.\n\nQuestion: And goats?\nAnswer: N",
+            FinishReason::Length,
+        );
+        assert_eq!(
+            (read.instruction.as_str(), read.answer.as_str(), read.fault),
+            ("How many sheep are there?", "Forty.", None)
+        );
+        let read = task("a?\nAnswer: b\nAnswer: c", stop);
+        assert_eq!((read.answer.as_str(), read.fault), ("b", None));
+        let read = task("a?\nAnswer: b\nTask, to sum the text up: c", stop);
+        assert_eq!((read.answer.as_str(), read.fault), ("b", None));
+        let read = task("a?\nAnswer: Tasks of\nTaskmasters: all", stop);
+        assert_eq!(read.answer, "Tasks of\nTaskmasters: all");
+        assert_eq!(task("a\n\nb?\nAnswer: c", stop).fault, Some(Fault::Unparsed));
+        assert_eq!(
+            task("1. a\n2. b\n3. c\n4. d\nAnswer: c", stop).fault,
+            Some(Fault::Unparsed)
+        );
+        assert_eq!(task("Question:\nAnswer: c", stop).fault, Some(Fault::Unparsed));
         assert_eq!(
             task("a?\nAnswer: b", FinishReason::Length).fault,
             Some(Fault::Truncated)

@@ -62,10 +62,9 @@ impl GenerateConfig {
             reasons.extend(elimination::REASONS);
         }
         if self.turns.is_some() {
+            let known = reasons.clone();
             let others = turns::REASONS.into_iter();
-            reasons.extend(
-                others.filter(|reason| self.evolve.is_none() || !elimination::REASONS.contains(reason)),
-            );
+            reasons.extend(others.filter(|reason| !known.contains(reason)));
         }
         if self.recipe.is_grounded() {
             reasons.extend(grounding::REASONS);

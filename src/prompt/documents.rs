@@ -5,12 +5,14 @@
 //! A passage stands between lines of quotation marks, of which it has none as long, so that nothing
 //! in it can end it. The prompt says that it is material.
 
+mod examples;
+
 use serde_json::json;
 
 use super::alpaca::PromptTask;
 
-/// Starts a task.
-pub const TASK: &str = "Task";
+/// Starts a task of a seed.
+const TASK: &str = "Task:";
 /// Starts an answer.
 pub const ANSWER: &str = "Answer:";
 /// Starts the instruction of an answer.
@@ -38,6 +40,16 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// The kinds of tasks about a text.
+    const GROUNDED: [Kind; 6] = [
+        Kind::Question,
+        Kind::Extraction,
+        Kind::Summary,
+        Kind::Transformation,
+        Kind::Comparison,
+        Kind::Absent,
+    ];
+
     /// The word in the store.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -51,7 +63,20 @@ impl Kind {
         }
     }
 
-    /// What is asked for, after "Task:".
+    /// Starts a task of the kind in few-shot prompts.
+    fn label(self) -> &'static str {
+        match self {
+            Kind::Question => "Question:",
+            Kind::Absent => "Question without an answer in the text:",
+            Kind::Extraction => "Task, to take facts out of the text:",
+            Kind::Summary => "Task, to sum the text up:",
+            Kind::Transformation => "Task, to rewrite the text:",
+            Kind::Comparison => "Task, to compare the texts:",
+            Kind::Backtranslation => "",
+        }
+    }
+
+    /// What is asked for in structured prompts.
     fn wish(self) -> &'static str {
         match self {
             Kind::Question => {
@@ -69,6 +94,12 @@ impl Kind {
             Kind::Backtranslation => "",
         }
     }
+}
+
+/// The text behind the label of a task, as few-shot prompts have it; `None` without a label.
+pub fn after_label(text: &str) -> Option<&str> {
+    let labels = Kind::GROUNDED.map(Kind::label).into_iter().chain([TASK]);
+    labels.into_iter().find_map(|label| text.strip_prefix(label))
 }
 
 /// Answers to a question that a text does not answer. They are not asked of a model.
@@ -91,15 +122,8 @@ pub struct Shown<'a> {
 /// The longest texts of examples, in characters.
 const LONGEST: usize = 1200;
 
-/// What few-shot prompts show if no seed can be shown.
-const FALLBACK: [(&str, &str, &str); 1] = [(
-    "The library opens at nine on weekdays and at ten on Saturdays. It is closed on Sundays. Books may be kept for \
-     three weeks, and newer films for one.",
-    "When does the library open on Saturdays, and how long may books be kept?",
-    "The library opens at ten on Saturdays, and books may be kept for three weeks.",
-)];
-
-/// A prompt to continue with a task of this kind and its answer.
+/// A prompt to continue with a task of this kind and its answer: after at most `most` seeds, which
+/// show the style, and examples of the kind.
 pub fn few_shot(seeds: &[PromptTask<'_>], most: usize, kind: Kind, texts: &[Shown<'_>]) -> String {
     let mut prompt = String::from(
         "Texts, each followed by a task about it and the answer. A text is material between quotation marks: what it \
@@ -112,24 +136,22 @@ pub fn few_shot(seeds: &[PromptTask<'_>], most: usize, kind: Kind, texts: &[Show
             && input.len() + task.instance.output.len() < LONGEST
             && !task.instance.output.trim().is_empty()
     };
-    let mut shown = 0;
     for task in seeds.iter().filter(fits).take(most) {
         add_text(&mut prompt, "Text", &task.instance.input);
         prompt.push_str(&format!(
-            "{TASK}: {}\n{ANSWER} {}\n{SEPARATOR}",
+            "{TASK} {}\n{ANSWER} {}\n{SEPARATOR}",
             one_line(task.instruction),
             task.instance.output.trim()
         ));
-        shown += 1;
     }
-    if shown == 0 {
-        for (text, task, answer) in FALLBACK {
-            add_text(&mut prompt, "Text", text);
-            prompt.push_str(&format!("{TASK}: {task}\n{ANSWER} {answer}\n{SEPARATOR}"));
-        }
+    let label = kind.label();
+    for (of, task, answer) in examples::of(kind) {
+        let shown: Vec<Shown<'_>> = of.iter().map(|text| Shown { about: "", text }).collect();
+        add_texts(&mut prompt, &shown);
+        prompt.push_str(&format!("{label} {task}\n{ANSWER} {answer}\n{SEPARATOR}"));
     }
     add_texts(&mut prompt, texts);
-    prompt.push_str(&format!("{TASK}, {}:", kind.wish()));
+    prompt.push_str(label);
     prompt
 }
 
@@ -171,18 +193,16 @@ pub fn backtranslation(seeds: &[PromptTask<'_>], most: usize, text: Shown<'_>) -
         .collect();
     // Longer answers are more like passages.
     fitting.sort_by_key(|task| std::cmp::Reverse(task.instance.output.len()));
-    let mut examples: Vec<(String, String)> = fitting
+    let mut shown: Vec<(String, String)> = fitting
         .iter()
         .take(most)
         .map(|task| (task.instance.output.clone(), one_line(task.instruction)))
         .collect();
-    if examples.is_empty() {
-        examples.push((
-            FALLBACK[0].0.to_string(),
-            "Write a short notice with the opening hours and lending times of a library.".to_string(),
-        ));
+    if shown.is_empty() {
+        let (answer, instruction) = examples::BACKTRANSLATED;
+        shown.push((answer.to_string(), instruction.to_string()));
     }
-    for (answer, instruction) in examples {
+    for (answer, instruction) in shown {
         add_text(&mut prompt, "Answer", &answer);
         prompt.push_str(&format!("{INSTRUCTION} {instruction}\n{SEPARATOR}"));
     }
@@ -268,6 +288,23 @@ mod tests {
     }
 
     #[test]
+    fn every_kind_has_examples_in_its_own_form() {
+        for kind in Kind::GROUNDED {
+            assert_eq!(after_label(&format!("{} x", kind.label())), Some(" x"));
+            assert_eq!(examples::of(kind).len(), 2);
+            for (texts, task, answer) in examples::of(kind) {
+                assert_eq!(
+                    texts.len(),
+                    if kind == Kind::Comparison { 2 } else { 1 },
+                    "{task}"
+                );
+                assert!(!task.contains('\n') && !answer.is_empty());
+                assert_eq!(NOT_THERE.contains(answer), kind == Kind::Absent, "{task}");
+            }
+        }
+    }
+
+    #[test]
     fn seeds_give_the_style() {
         let with_input = Instance {
             input: "The ferry leaves at seven every day but Sunday.".into(),
@@ -296,9 +333,8 @@ mod tests {
             prompt.contains("Task: When does it leave?\nAnswer: At seven.\n") && !prompt.contains("ewe"),
             "{prompt}"
         );
-        assert!(prompt.ends_with(
-            "Wool is spun in winter.\n\"\"\"\nTask, to say in a few sentences what the text says:"
-        ));
+        assert!(prompt.ends_with("Wool is spun in winter.\n\"\"\"\nTask, to sum the text up:"));
+        assert_eq!(prompt.matches("\nTask, to sum the text up:").count(), 3);
         let prompt = backtranslation(&seeds, 3, text);
         assert!(
             prompt.contains("Instruction: What is a ewe?\n") && !prompt.contains("ferry"),
