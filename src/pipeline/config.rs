@@ -57,20 +57,25 @@ impl GenerateConfig {
     pub(super) fn to_json(&self) -> Result<serde_json::Value> {
         let mut json = serde_json::to_value(self)?;
         let mut reasons = self.rules.reasons();
-        reasons.push(Reason::NearDuplicate);
-        if self.evolve.is_some() {
-            reasons.extend(elimination::REASONS);
-        }
-        if self.turns.is_some() {
-            let known = reasons.clone();
-            let others = turns::REASONS.into_iter();
-            reasons.extend(others.filter(|reason| !known.contains(reason)));
-        }
-        if self.recipe.is_grounded() {
-            reasons.extend(grounding::REASONS);
-        }
-        if self.validator.is_some() {
-            reasons.extend([Reason::Validator, Reason::ValidatorFailed]);
+        let further = [
+            (true, &[Reason::NearDuplicate][..]),
+            (self.evolve.is_some(), &elimination::REASONS),
+            (self.turns.is_some(), &turns::REASONS),
+            (self.recipe.is_grounded(), &grounding::REASONS),
+            (self.recipe.is_grounded(), &[Reason::PromptLeak]),
+            (
+                self.validator.is_some(),
+                &[Reason::Validator, Reason::ValidatorFailed],
+            ),
+        ];
+        for &reason in further
+            .iter()
+            .filter(|(is_on, _)| *is_on)
+            .flat_map(|(_, more)| *more)
+        {
+            if !reasons.contains(&reason) {
+                reasons.push(reason);
+            }
         }
         json["reasons"] = serde_json::to_value(reasons)?;
         Ok(json)

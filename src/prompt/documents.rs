@@ -102,6 +102,12 @@ pub fn after_label(text: &str) -> Option<&str> {
     labels.into_iter().find_map(|label| text.strip_prefix(label))
 }
 
+/// The texts and tasks that few-shot prompts show as examples of a kind. A model may copy one.
+pub fn shown(kind: Kind) -> impl Iterator<Item = &'static str> {
+    let examples = examples::of(kind).iter();
+    examples.flat_map(|(texts, task, _)| texts.iter().copied().chain([*task]))
+}
+
 /// Answers to a question that a text does not answer. They are not asked of a model.
 pub const NOT_THERE: [&str; 4] = [
     "The text does not say.",

@@ -73,7 +73,7 @@ reasons! {
     NoGain = "no_gain",
     /// The model said neither yes nor no when asked whether the task is the same as its parent.
     UnclearEquality = "unclear_equality",
-    /// The rewritten task, or a turn, contains words or an example of the prompt that asked for it.
+    /// The task, or a turn, contains words or an example of the prompt that asked for it.
     PromptLeak = "prompt_leak",
     /// The answer to the rewritten task is an apology.
     Unanswerable = "unanswerable",

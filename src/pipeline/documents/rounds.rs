@@ -6,6 +6,7 @@ use super::super::pool::Pool;
 use super::super::{GenerateRun, NoAnswer};
 use crate::documents::clean;
 use crate::filter::grounding::{self, Limits, Source, orders};
+use crate::filter::{Index, Threshold};
 use crate::generate::documents::{self, Choice, DraftTask, Passage, Passages};
 use crate::generate::recipe::documents::{FromDocuments, Wanted};
 use crate::prompt::documents::{self as prompt, Kind, NOT_THERE, Shown};
@@ -149,7 +150,12 @@ impl GenerateRun<'_> {
         };
         let offered: Vec<_> = drafts
             .iter()
-            .map(|draft| (draft.instruction.as_str(), fault(draft)))
+            .map(|draft| {
+                (
+                    draft.instruction.as_str(),
+                    fault(draft).or_else(|| leak(recipe, choice.kind, draft)),
+                )
+            })
             .collect();
         let verdicts = self.check_instructions(&offered, within);
         let source = Source::new(&sources(&passages));
@@ -292,6 +298,24 @@ fn count(recipe: &FromDocuments, kind: Kind) -> usize {
 
 fn fault(draft: &DraftTask) -> Verdict {
     draft.fault.map(|fault| faulty(fault, "")).unwrap_or_default()
+}
+
+/// Rejects a task that is an example of a few-shot prompt. A copied answer is not that of its
+/// passage.
+fn leak(recipe: &FromDocuments, kind: Kind, draft: &DraftTask) -> Verdict {
+    if recipe.structured {
+        return Verdict::accepted();
+    }
+    let shown: Vec<&str> = prompt::shown(kind).collect();
+    let mut examples = Index::new(Threshold::SELF_INSTRUCT);
+    examples.extend(&shown);
+    match examples.duplicate(&draft.instruction, shown.len()) {
+        Some(found) => Verdict::rejected(
+            Reason::PromptLeak,
+            format!("an example of the prompt: '{}'", shown[found.position]),
+        ),
+        None => Verdict::accepted(),
+    }
 }
 
 /// The instance of a task. A question is asked without its passage; other work is on it.
