@@ -3,8 +3,9 @@
     python3 scripts/check_documents.py --ewe target/debug/ewe [--most 40] [FOLDER...]
 
 References: Python's html.parser for HTML, pypdf for PDF (where it can be imported), the bytes
-themselves for text, `man` for the sources of manual pages (where it is installed). Prints, for each file, the share of the reference's words that ewe has, counted as
-a multiset, and the share of ewe's words that the reference has; at the end the sums by format.
+themselves for text, `man` for the sources of manual pages (where it is installed). Prints, for each
+file, the share of the reference's words that ewe has, counted as a multiset, and the share of ewe's
+words that the reference has; at the end the sums by format.
 """
 
 import argparse

@@ -24,7 +24,7 @@
 //!   it; [`lenient_json`]: JSON as servers write it.
 //! - [`atomic_file`]: output files that are never half-written.
 //! - [`leave`]: ending the process at once.
-//! - [`limited`]: programs of the user's, with limits; [`validator`]: those that accept rows.
+//! - [`limited`]: programs of others, with limits; [`validator`]: those that accept rows.
 //! - [`lock`]: file locks.
 //! - [`signals`]: signals that ask a command to end.
 //! - [`streams`]: standard output and standard error, which may be gone.

@@ -1,4 +1,4 @@
-//! Programs of the user's, started with limits: private memory, processor time, an environment of a
+//! Programs of others, started with limits: private memory, processor time, an environment of a
 //! few variables, and a process group of their own, which is killed at their end.
 //!
 //! The limits are set by a fixed script of `/bin/sh`, which the program then replaces: only the

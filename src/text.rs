@@ -1,4 +1,7 @@
-//! Text for people: counts with nouns, text on one line, text that is safe on a terminal.
+//! Text for people: counts with nouns, text on one line, text that is safe on a terminal, round
+//! numbers ([`scale`]).
+
+pub mod scale;
 
 use std::fmt::{Display, Write};
 use std::path::Path;

@@ -1,17 +1,20 @@
 //! Manual pages: the text that `groff` or `mandoc` renders of their source, whichever is installed.
 //! It runs in a process of its own with limits, and includes no other file.
 
-use std::io::{Read, Write};
-use std::process::{Command, Stdio};
+use std::io::{self, Write};
+use std::path::Path;
 use std::thread;
 
 use super::fault::{Fault, FaultKind};
 use super::plain::push;
-use super::{Block, BlockKind, Document};
+use super::{Block, BlockKind, Document, source};
+use crate::limited::{self, Limited};
 
-/// Runs a program with at most a minute of processor time, and 2 GB of memory where the system can
-/// limit that.
-const LIMITED: &str = "ulimit -t 60; ulimit -v 2097152 2>/dev/null; exec \"$@\"";
+/// Private memory of a program that renders, in bytes.
+const MEMORY: u64 = 2 << 30;
+
+/// Processor time of it, in seconds.
+const SECONDS: u64 = 60;
 
 /// Programs that render, the better one first: lines of 80 columns, without marks of bold and
 /// underlined letters.
@@ -23,8 +26,13 @@ const PROGRAMS: [&[&str]; 2] = [
     &["mandoc", "-T", "utf8", "-O", "width=80"],
 ];
 
-/// Put before a source: no blanks that fill lines, no divided words, whatever it says of that.
-const RAGGED: &str = ".na\n.rm ad\n.nh\n.rm hy\n";
+/// Put before a source: no blanks that fill lines, no divided words, whatever it says of that, and
+/// none of the requests that read other files but the one by which `groff` gets its macros.
+const BEFORE: &str =
+    ".na\n.rm ad\n.nh\n.rm hy\n.rm so soquiet cf trf nx psbb hpf hpfa hpfcode open opena pso rd\n";
+
+/// Put behind the line with which a page begins, which has read the macros.
+const LOADED: &str = ".rm mso msoquiet\n";
 
 /// Exit code of a shell that does not find a program.
 const NOT_FOUND: i32 = 127;
@@ -50,9 +58,11 @@ fn begins(line: &[u8], name: &[u8]) -> bool {
 /// [`FaultKind::Unreadable`] if nothing is installed that renders it, [`FaultKind::Damaged`] if
 /// that fails, [`FaultKind::TooLarge`].
 pub fn read(source: &str, largest: u64) -> Result<Document, Fault> {
-    let source = RAGGED.to_owned() + &without_includes(source);
+    let source = alone(source);
+    // `mandoc` reads files of the folder that it runs in.
+    let empty = tempfile::tempdir().map_err(no_process)?;
     for program in PROGRAMS {
-        if let Some(text) = rendered(program, &source, largest)? {
+        if let Some(text) = rendered(program, empty.path(), &source, largest)? {
             return Ok(blocks(&text));
         }
     }
@@ -62,52 +72,57 @@ pub fn read(source: &str, largest: u64) -> Result<Document, Fault> {
     ))
 }
 
-/// The source without requests that read other files.
-fn without_includes(source: &str) -> String {
-    let includes = |line: &&str| {
-        let mut words = line.split_whitespace();
-        let is_request =
-            |word: &str| matches!(word.trim_start_matches(['.', '\'']), "so" | "mso" | "cf" | "trf");
-        line.starts_with(['.', '\'']) && words.any(is_request)
+/// The source, by which no other file is read.
+fn alone(source: &str) -> String {
+    let is_header = |line: &str| begins(line.as_bytes(), b".TH") || begins(line.as_bytes(), b".Dd");
+    let reads = |line: &str| {
+        let names = line.split(|sign: char| !sign.is_ascii_alphanumeric());
+        line.starts_with(['.', '\'']) && { names }.any(|name| matches!(name, "mso" | "msoquiet"))
     };
-    let lines = source.split_inclusive('\n').filter(|line| !includes(line));
-    lines.collect()
+    let mut alone = BEFORE.to_owned();
+    let mut lines = source.split_inclusive('\n');
+    for line in lines.by_ref() {
+        if !reads(line) {
+            alone += line;
+        }
+        if is_header(line) {
+            alone += LOADED;
+            break;
+        }
+    }
+    alone.extend(lines);
+    alone
+}
+
+fn no_process(error: io::Error) -> Fault {
+    Fault::new(FaultKind::Unreadable, format!("no process to render it: {error}"))
 }
 
 /// What a program makes of a source; `None` if it is not installed.
-fn rendered(program: &[&str], source: &str, largest: u64) -> Result<Option<String>, Fault> {
-    let fault = |error: std::io::Error| {
-        Fault::new(FaultKind::Unreadable, format!("no process to render it: {error}"))
+fn rendered(program: &[&str], folder: &Path, page: &str, largest: u64) -> Result<Option<String>, Fault> {
+    let arguments: Vec<String> = program[1..].iter().map(|&word| word.to_owned()).collect();
+    let renderer = Limited {
+        path: Path::new(program[0]),
+        arguments: &arguments,
+        folder,
+        memory: MEMORY,
+        seconds: SECONDS,
+        variables: &[],
     };
-    let mut child = Command::new("sh")
-        .args(["-c", LIMITED, "sh"])
-        .args(program)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .map_err(fault)?;
-    let (input, output) = (child.stdin.take(), child.stdout.take());
-    let mut text = Vec::new();
-    thread::scope(|scope| {
+    let (mut child, pid) = renderer.start().map_err(no_process)?;
+    let (input, output, warnings) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+    let text = thread::scope(|scope| {
         // One that ends early reads no more; its status says why.
-        scope.spawn(move || input.map(|mut input| input.write_all(source.as_bytes())));
-        output.map(|output| output.take(largest.saturating_add(1)).read_to_end(&mut text))
-    })
-    .transpose()
-    .map_err(fault)?;
-    if text.len() as u64 > largest {
-        let _ = child.kill();
-    }
-    let status = child.wait().map_err(fault)?;
+        scope.spawn(move || input.map(|mut input| input.write_all(page.as_bytes())));
+        scope.spawn(move || warnings.map(|mut warnings| io::copy(&mut warnings, &mut io::sink())));
+        let text = output.map(|output| source::limited(output, largest, "what it renders to"));
+        text.unwrap_or(Ok(Vec::new())).inspect_err(|_| {
+            // Nobody reads on.
+            let _ = limited::end(&mut child, pid);
+        })
+    })?;
+    let status = child.wait().map_err(no_process)?;
     match status.code() {
-        _ if text.len() as u64 > largest => {
-            let limit = crate::text::format_size(largest);
-            Err(Fault::new(
-                FaultKind::TooLarge,
-                format!("rendered, it has more than {limit}"),
-            ))
-        }
         Some(NOT_FOUND) => Ok(None),
         _ if text.is_empty() && !status.success() => {
             Err(Fault::damaged(format!("{} ended with {status}", program[0])))
@@ -231,8 +246,10 @@ mod tests {
     }
 
     #[test]
-    fn no_other_file_is_read() {
-        let source = ".TH X 1\n.so /etc/passwd\n'so x\n.if n .so x\n.do so x\n. so x\nSo it is.\n.B so\n";
-        assert_eq!(without_includes(source), ".TH X 1\nSo it is.\n");
+    fn requests_that_read_files_are_removed() {
+        let source = ".de x\n.mso a\n..\n'mso b\n.if n \\{.mso c\\}\n.TH X 1\n.B so\n.mso d\nSo .mso is.\n";
+        let expected = format!("{BEFORE}.de x\n..\n.TH X 1\n{LOADED}.B so\n.mso d\nSo .mso is.\n");
+        assert_eq!(alone(source), expected);
+        assert_eq!(alone("no page\n"), format!("{BEFORE}no page\n"));
     }
 }

@@ -5,6 +5,7 @@
 //! here.
 
 use super::words::{each_word, units, words};
+use super::{Index, Threshold};
 use crate::task::{Reason, Verdict};
 
 /// The reasons of this step, in the order in which runs record them.
@@ -60,6 +61,16 @@ pub fn leak<'a>(text: &str, parent: &str, markers: &[&'a str]) -> Option<&'a str
         .iter()
         .find(|marker| text.contains(**marker) && !parent.contains(**marker));
     found.copied()
+}
+
+/// The first of the texts that a prompt shows as examples that `text` is a near-duplicate of, as
+/// people are told.
+pub fn example(text: &str, shown: impl Iterator<Item = &'static str>) -> Option<String> {
+    let shown: Vec<&str> = shown.collect();
+    let mut examples = Index::new(Threshold::SELF_INSTRUCT);
+    examples.extend(&shown);
+    let found = examples.duplicate(text, shown.len())?;
+    Some(format!("an example of the prompt: '{}'", shown[found.position]))
 }
 
 /// Rejects an answer that is a refusal of fewer than `refusal_words` words, or that says nothing.

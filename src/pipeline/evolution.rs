@@ -173,11 +173,7 @@ fn leak(operator: prompt::Operator, parent: &str, text: &str) -> Option<String> 
     if let Some(found) = elimination::leak(text, parent, &prompt::MARKERS) {
         return Some(format!("'{found}'"));
     }
-    let shown: Vec<&str> = prompt::shown(operator).collect();
-    let mut examples = Index::new(Threshold::SELF_INSTRUCT);
-    examples.extend(&shown);
-    let found = examples.duplicate(text, shown.len())?;
-    Some(format!("an example of the prompt: '{}'", shown[found.position]))
+    elimination::example(text, prompt::shown(operator))
 }
 
 /// Rejects a rewritten task that is the same as its parent.

@@ -84,17 +84,12 @@ fn fields(out: &mut impl Write, fields: &[FieldCounts]) -> io::Result<()> {
     for counts in fields.iter().filter(|counts| counts.tasks > 0) {
         let tasks = counted(counts.tasks, "task");
         writeln!(out, "\nfield {}: {tasks}", one_line(&counts.field.name, 40))?;
-        for range in &counts.ranges {
-            writeln!(out, "  {:<40} {:>9}", range.label(), range.tasks)?;
-        }
-        let values = counts.values.iter().filter(|_| counts.ranges.is_empty());
-        for one in values.filter(|one| one.tasks > 0) {
-            let value = match &one.value {
-                serde_json::Value::String(text) => one_line(text, 40),
-                serde_json::Value::Bool(flag) => if *flag { "yes" } else { "no" }.to_owned(),
-                other => other.to_string(),
-            };
-            writeln!(out, "  {value:<40} {:>9}", one.tasks)?;
+        // An empty range is one, and a choice that no task has is none.
+        let has_ranges = !counts.ranges.is_empty();
+        for (label, tasks) in counts.shown() {
+            if tasks > 0 || has_ranges {
+                writeln!(out, "  {:<40} {tasks:>9}", one_line(&label, 40))?;
+            }
         }
     }
     Ok(())

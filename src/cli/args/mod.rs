@@ -20,4 +20,6 @@ pub mod size;
 pub(super) mod together;
 pub mod token;
 pub mod validator;
+#[cfg(test)]
+pub mod values;
 pub(super) mod words;

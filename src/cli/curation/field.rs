@@ -233,20 +233,11 @@ fn print(out: &mut impl Write, fields: &[FieldCounts], args: &Args) -> std::io::
             described(&counts.field),
             counted(counts.tasks, "task")
         )?;
-        for range in &counts.ranges {
-            writeln!(out, "  {:>8}  {}", range.tasks, range.label())?;
-        }
-        let is_listed = counts.ranges.is_empty();
-        for one in counts.values.iter().filter(|_| is_listed) {
-            let value = match &one.value {
-                serde_json::Value::String(text) => one_line(text, 60),
-                serde_json::Value::Bool(flag) => if *flag { "yes" } else { "no" }.to_owned(),
-                other => other.to_string(),
-            };
-            writeln!(out, "  {:>8}  {value}", one.tasks)?;
+        for (label, tasks) in counts.shown() {
+            writeln!(out, "  {tasks:>8}  {}", one_line(&label, 60))?;
         }
         let more = counts.different - counts.values.len() as i64;
-        if more > 0 && is_listed && counts.field.choices.is_empty() {
+        if more > 0 && counts.ranges.is_empty() && counts.field.choices.is_empty() {
             writeln!(out, "  {:>8}  {}", "", counted(more, "other value"))?;
         }
     }

@@ -2,6 +2,7 @@
 //! means when it is typed.
 
 use super::*;
+use crate::cli::args::values::VALUES;
 use crate::cli::{self, Cli};
 use crate::settings::collect::variable;
 use crate::settings::file;
@@ -10,33 +11,6 @@ use crate::settings::options::{is_flag, is_list};
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction};
 use std::ffi::OsStr;
-
-/// Values of which every option takes one.
-const VALUES: [&str; 23] = [
-    "1",
-    "2",
-    "100",
-    "2=x",
-    "1/2",
-    "0.5",
-    "0.25",
-    "x",
-    "yes",
-    "1GB",
-    "1m",
-    "pending",
-    "accepted",
-    "seed",
-    "alpaca",
-    "instruction=x",
-    "train",
-    "score > 1",
-    "held-out",
-    "127.0.0.1:9",
-    "http://127.0.0.1:9",
-    "http://localhost",
-    "text",
-];
 
 fn words(line: &[String]) -> Vec<OsString> {
     line.iter().map(OsString::from).collect()
@@ -54,7 +28,9 @@ fn value(options: &Options, arg: &Arg) -> Option<String> {
         let parsed = options.parse(&words(&[typed(arg, Some(value))]));
         parsed.map_or_else(|error| !unfit.contains(&error.kind()), |_| true)
     };
-    let value = possible.chain(VALUES.map(str::to_owned)).find(fits);
+    let value = possible
+        .chain(VALUES.iter().map(|&value| value.to_owned()))
+        .find(fits);
     Some(value.unwrap_or_else(|| panic!("{}: {} takes no value", options.command(), arg.get_id())))
 }
 

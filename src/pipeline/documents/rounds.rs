@@ -5,8 +5,8 @@ use super::super::outcome::{RoundOutcome, faulty};
 use super::super::pool::Pool;
 use super::super::{GenerateRun, NoAnswer};
 use crate::documents::clean;
+use crate::filter::elimination;
 use crate::filter::grounding::{self, Limits, Source, orders};
-use crate::filter::{Index, Threshold};
 use crate::generate::documents::{self, Choice, DraftTask, Passage, Passages};
 use crate::generate::recipe::documents::{FromDocuments, Wanted};
 use crate::prompt::documents::{self as prompt, Kind, NOT_THERE, Shown};
@@ -306,14 +306,8 @@ fn leak(recipe: &FromDocuments, kind: Kind, draft: &DraftTask) -> Verdict {
     if recipe.structured {
         return Verdict::accepted();
     }
-    let shown: Vec<&str> = prompt::shown(kind).collect();
-    let mut examples = Index::new(Threshold::SELF_INSTRUCT);
-    examples.extend(&shown);
-    match examples.duplicate(&draft.instruction, shown.len()) {
-        Some(found) => Verdict::rejected(
-            Reason::PromptLeak,
-            format!("an example of the prompt: '{}'", shown[found.position]),
-        ),
+    match elimination::example(&draft.instruction, prompt::shown(kind)) {
+        Some(found) => Verdict::rejected(Reason::PromptLeak, found),
         None => Verdict::accepted(),
     }
 }

@@ -1,5 +1,7 @@
 //! An axis of numbers that does not begin at zero: losses, scores with their intervals.
 
+use crate::text::scale::round_step;
+
 /// An axis from one round number to another.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Axis {
@@ -25,12 +27,7 @@ impl Axis {
         } else {
             high.abs().max(1.0) * 0.1
         };
-        let unit = 10f64.powf((span / 4.0).log10().floor());
-        let steps = [1.0, 2.0, 5.0, 10.0].map(|factor| factor * unit);
-        let step = steps
-            .into_iter()
-            .find(|step| step * 4.0 >= span)
-            .unwrap_or(unit * 10.0);
+        let step = round_step(span / 4.0);
         let first = (low / step).floor() * step;
         let count = ((high - first) / step).ceil().clamp(1.0, 20.0);
         Some(Axis {

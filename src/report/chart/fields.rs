@@ -2,8 +2,7 @@
 
 use super::bars::{Bar, Bars, fold};
 use super::{Drawing, Figures, MOST_BARS, svg};
-use crate::store::fields::counts::{FieldCounts, ValueCount};
-use crate::store::fields::ranges::RangeCount;
+use crate::store::fields::counts::FieldCounts;
 use crate::task::FieldType;
 
 /// The names of the charts; so many fields have one.
@@ -25,10 +24,8 @@ pub(super) fn fields(figures: &Figures) -> Vec<Option<Drawing>> {
 fn chart(name: &'static str, counts: &FieldCounts, all: i64) -> Option<Drawing> {
     let field = &counts.field;
     let is_tags = field.kind == FieldType::Tags;
-    let mut bars: Vec<Bar> = match counts.ranges.as_slice() {
-        [] => counts.values.iter().map(bar).collect(),
-        ranges => ranges.iter().map(range).collect(),
-    };
+    let shown = counts.shown().into_iter();
+    let mut bars: Vec<Bar> = shown.map(|(label, tasks)| Bar::new(label, vec![tasks])).collect();
     if counts.ranges.is_empty() && field.kind == FieldType::Number && bars.len() == counts.different as usize
     {
         let number = |bar: &Bar| bar.label.parse::<f64>().unwrap_or(f64::MAX);
@@ -38,7 +35,7 @@ fn chart(name: &'static str, counts: &FieldCounts, all: i64) -> Option<Drawing> 
     let says = format!(
         "{} a value; “{}” is the most frequent, with {}.",
         svg::chosen(counts.tasks, "task has", "tasks have"),
-        svg::short(&label(most), 40),
+        svg::short(&most.label(), 40),
         svg::counted(most.tasks, "task")
     );
     let named: i64 = bars.iter().map(Bar::sum).sum();
@@ -65,22 +62,4 @@ fn chart(name: &'static str, counts: &FieldCounts, all: i64) -> Option<Drawing> 
         bars,
     }
     .draw()
-}
-
-fn range(one: &RangeCount) -> Bar {
-    Bar::new(one.label(), vec![one.tasks])
-}
-
-fn bar(one: &ValueCount) -> Bar {
-    Bar::new(label(one), vec![one.tasks])
-}
-
-/// A value as people read it.
-fn label(one: &ValueCount) -> String {
-    match &one.value {
-        serde_json::Value::String(text) => text.clone(),
-        serde_json::Value::Bool(true) => "yes".to_owned(),
-        serde_json::Value::Bool(false) => "no".to_owned(),
-        other => other.to_string(),
-    }
 }

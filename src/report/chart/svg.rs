@@ -1,6 +1,7 @@
 //! SVG elements, texts and numbers.
 
 use crate::text as words;
+use crate::text::scale::round_step;
 
 /// The width of all charts in units: that of a small phone's column, so that text of 12 units is
 /// hardly ever smaller on a screen.
@@ -195,12 +196,7 @@ pub fn rounded(number: i64) -> String {
 /// Returns the distance of grid lines: the smallest of 1, 2, 5, 10, 20, … that is at least a
 /// quarter of `most`.
 pub fn scale_step(most: f64) -> f64 {
-    let unit = 10f64.powf((most / 4.0).max(1.0).log10().floor());
-    [1.0, 2.0, 5.0, 10.0]
-        .into_iter()
-        .map(|factor| factor * unit)
-        .find(|step| *step * 4.0 >= most)
-        .unwrap_or(unit * 10.0)
+    round_step((most / 4.0).max(1.0))
 }
 
 #[cfg(test)]

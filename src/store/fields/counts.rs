@@ -41,6 +41,30 @@ pub struct FieldCounts {
     pub ranges: Vec<RangeCount>,
 }
 
+impl ValueCount {
+    /// The value as people read it.
+    pub fn label(&self) -> String {
+        match &self.value {
+            Value::String(text) => text.clone(),
+            Value::Bool(flag) => if *flag { "yes" } else { "no" }.to_owned(),
+            other => other.to_string(),
+        }
+    }
+}
+
+impl FieldCounts {
+    /// What people are shown: the ranges of numbers where there are some, else the values; each
+    /// with how many tasks.
+    pub fn shown(&self) -> Vec<(String, i64)> {
+        let ranges = self.ranges.iter().map(|one| (one.label(), one.tasks));
+        let values = self.values.iter().map(|one| (one.label(), one.tasks));
+        match self.ranges.is_empty() {
+            true => values.collect(),
+            false => ranges.collect(),
+        }
+    }
+}
+
 impl Store {
     /// Counts the values of each field among the tasks that pass the filter; of each the `most`
     /// frequent.

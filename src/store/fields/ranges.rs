@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+use crate::text::scale::round_step;
+
 /// Numbers are divided into about so many ranges.
 const ABOUT: f64 = 10.0;
 
@@ -77,16 +79,6 @@ pub fn ranges(counts: &[(Value, i64)]) -> Vec<RangeCount> {
         tasks,
     };
     tasks.into_iter().enumerate().map(range).collect()
-}
-
-/// The next of 1, 2, 5, 10, 20, 50, … and of their tenths, from `least` on.
-fn round_step(least: f64) -> f64 {
-    let unit = 10f64.powf(least.log10().floor());
-    let steps = [1.0, 2.0, 5.0].map(|factor| factor * unit);
-    steps
-        .into_iter()
-        .find(|step| *step >= least)
-        .unwrap_or(10.0 * unit)
 }
 
 #[cfg(test)]

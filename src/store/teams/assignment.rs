@@ -93,7 +93,7 @@ impl Store {
             .zip(&dealt)
             .flat_map(|(id, places)| places.iter().map(|&place| (*id, names[place].as_str())))
             .collect();
-        let mut done = Dealt {
+        let done = Dealt {
             change: None,
             chosen: ids.len() as i64,
             reviewers: shares(&names, &rows),
@@ -101,17 +101,8 @@ impl Store {
         if rows.is_empty() {
             return Ok(done);
         }
-        let group = next_group(&mut transaction).await?;
         let uids = insert(&mut transaction, &rows, actor.who).await?;
-        let about = (About::Assignment, Step::Came);
-        let tasks = record(&mut transaction, group, about, &uids, false, actor).await?;
-        transaction.commit().await?;
-        done.change = Some(Change {
-            group,
-            tasks,
-            undoes: None,
-        });
-        Ok(done)
+        finish(transaction, done, Step::Came, &uids, actor).await
     }
 
     /// Withdraws assignments of these reviewers, or without any of all, as one action. A task whose
@@ -139,7 +130,7 @@ impl Store {
             names.sort();
             names.dedup();
         }
-        let mut done = Dealt {
+        let done = Dealt {
             change: None,
             chosen: ids.len() as i64,
             reviewers: shares(&names, &pairs),
@@ -147,17 +138,8 @@ impl Store {
         if rows.is_empty() {
             return Ok(done);
         }
-        let group = next_group(&mut transaction).await?;
         let uids: Vec<(i64, String)> = rows.into_iter().map(|row| (row.0, row.1)).collect();
-        let about = (About::Assignment, Step::Went);
-        let tasks = record(&mut transaction, group, about, &uids, true, actor).await?;
-        transaction.commit().await?;
-        done.change = Some(Change {
-            group,
-            tasks,
-            undoes: None,
-        });
-        Ok(done)
+        finish(transaction, done, Step::Went, &uids, actor).await
     }
 
     /// Returns the ids of tasks that a command chose; each once.
@@ -296,6 +278,31 @@ async fn teams(
         .iter()
         .map(|id| by_task.remove(id).unwrap_or_default())
         .collect())
+}
+
+/// Ends an action in which these rows came or went: `done` with the change. Where they went, the
+/// reviewers who are left may decide.
+async fn finish(
+    mut transaction: ActionTransaction,
+    done: Dealt,
+    step: Step,
+    uids: &[(i64, String)],
+    actor: Actor<'_>,
+) -> Result<Dealt> {
+    let group = next_group(&mut transaction).await?;
+    let decides = step == Step::Went;
+    let about = (About::Assignment, step);
+    let tasks = record(&mut transaction, group, about, uids, decides, actor).await?;
+    transaction.commit().await?;
+    let change = Change {
+        group,
+        tasks,
+        undoes: None,
+    };
+    Ok(Dealt {
+        change: Some(change),
+        ..done
+    })
 }
 
 /// Adds assignments: a task and a reviewer of each.

@@ -5,9 +5,10 @@ mod lists;
 
 use super::*;
 use crate::cli::Cli;
+use crate::cli::args::values::VALUES;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, Command, CommandFactory, Error};
-use lists::{ANYWAY, BELONGS, VALUES};
+use lists::{ANYWAY, BELONGS};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The names of arguments.

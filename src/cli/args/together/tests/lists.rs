@@ -1,4 +1,4 @@
-//! To what options belong, and values that they take.
+//! To what options belong.
 
 /// Options, and the companions of which one must be there on every command that has any of these.
 pub(super) const BELONGS: &[(&[&str], &[&str])] = &[
@@ -238,30 +238,4 @@ pub(super) const ANYWAY: &[&str] = &[
     "nodes",
     "link",
     "rank_timeout",
-];
-
-/// Values of which every option takes one.
-pub(super) const VALUES: &[&str] = &[
-    "1",
-    "2",
-    "100",
-    "2=x",
-    "1/2",
-    "0.5",
-    "0.25",
-    "x",
-    "yes",
-    "1GB",
-    "1m",
-    "pending",
-    "accepted",
-    "seed",
-    "alpaca",
-    "instruction=x",
-    "train",
-    "score > 1",
-    "held-out",
-    "127.0.0.1:9",
-    "http://127.0.0.1:9",
-    "text",
 ];
