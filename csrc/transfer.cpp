@@ -69,6 +69,21 @@ int ewe_stream_wait(int index, int64_t stream, void *event, char *error, size_t 
     return guarded(error, room, [&] { static_cast<c10::Event *>(event)->block(stream_of(index, stream)); });
 }
 
+int ewe_stream_handle(int index, int64_t stream, void **handle, char *error, size_t room) {
+    return guarded(error, room, [&] { *handle = stream_of(index, stream).native_handle(); });
+}
+
+int ewe_set_device(int index, char *error, size_t room) {
+    return guarded(error, room, [&] {
+        const c10::Device device(c10::DeviceType::CUDA, static_cast<c10::DeviceIndex>(index));
+        c10::impl::VirtualGuardImpl(c10::DeviceType::CUDA).setDevice(device);
+    });
+}
+
+int ewe_event_is_done(void *event, int *done, char *error, size_t room) {
+    return guarded(error, room, [&] { *done = static_cast<c10::Event *>(event)->query(); });
+}
+
 int ewe_event_wait(void *event, char *error, size_t room) {
     return guarded(error, room, [&] { static_cast<c10::Event *>(event)->synchronize(); });
 }

@@ -34,6 +34,15 @@ int ewe_stream_record(int index, int64_t stream, void **event, char *error, size
 /* Has that stream wait for what was recorded before it goes on; the host does not wait. */
 int ewe_stream_wait(int index, int64_t stream, void *event, char *error, size_t room);
 
+/* The stream by CUDA's own handle. */
+int ewe_stream_handle(int index, int64_t stream, void **handle, char *error, size_t room);
+
+/* Has this thread's calls of CUDA be about GPU `index`. */
+int ewe_set_device(int index, char *error, size_t room);
+
+/* Whether everything that was recorded has been done. */
+int ewe_event_is_done(void *event, int *done, char *error, size_t room);
+
 /* Waits until everything that was recorded has been done. */
 int ewe_event_wait(void *event, char *error, size_t room);
 

@@ -7,7 +7,7 @@ import re
 import shutil
 from pathlib import Path
 
-from . import peers, shapes
+from . import peers, ranks, shapes
 from .runner import Failed, Part, Skipped
 
 PEERS = Path(peers.__file__)
@@ -36,6 +36,8 @@ ROWS = [
     ("--method lora --quantize nf4", "lora", {**SPLIT, "quantize": "nf4"}),
 ]
 IMPORTANT_ROWS = 2
+# Options of `ewe train` with several GPUs.
+RANKS = ["--method lora", "--method full --shard all"]
 # Examples of a step, and most tokens of a micro-batch, at "2k" and "16k" tokens.
 STEPS = {"gptj-6b": {"2k": (8, 2048), "16k": (64, 8192)}, "tiny": {"2k": (4, 128), "16k": (16, 256)}}
 # Tokens of an example.
@@ -74,6 +76,7 @@ class Bench:
             *training,
             *decode,
             Part("decode trace", 60, self.trace),
+            *[Part(f"ranks: {options}", 90, ranks.part(self, options, LENGTH[self.shape])) for options in RANKS],
             *rows[IMPORTANT_ROWS:],
             *[
                 Part(f"peer: transformers Trainer, {method}, {tokens} tokens", 60, self.trainer(method, tokens))

@@ -87,6 +87,14 @@ def training(parts):
     return table(["training", "tokens a step", "tokens/s", "MFU", "matmul TFLOP/s"], rows)
 
 
+def ranks(parts):
+    rows = []
+    for name, result in of(parts, "ranks: "):
+        size = lambda key: number(result.get(key), "{:.2f}", 1e-9)
+        rows.append([f"`{name}`", number(result["ranks"]), result["by"], number(result["tokens_per_s"]), size("planned"), size("memory")])
+    return table(["several GPUs", "ranks", "exchanging by", "tokens/s", "planned GB each", "measured GB"], rows)
+
+
 def decode(parts):
     rows = []
     for _, result in of(parts, "decode: "):
@@ -122,6 +130,7 @@ SECTIONS = [
     ("Kernels", kernels),
     ("Memory of a step of about 2,000 tokens", memory),
     ("Training", training),
+    ("Several GPUs", ranks),
     ("Generation", decode),
     ("Decode trace", trace),
 ]

@@ -12,10 +12,13 @@ use ewe::ranks::place::Place;
 use ewe::ranks::report::LostRank;
 use ewe::text::chosen;
 use rustix::process::{Signal, getppid, set_parent_process_death_signal};
-use tch::{TchError, Tensor};
+use tch::{Device, TchError, Tensor};
 
+use super::collectives::{Group, Pending};
 use super::pulse::{Pulse, is_gone};
-use crate::shim::distributed::{Collective, Gloo, Network, Store, StoreAddress};
+use crate::shim::distributed::{Gloo, Network, Store, StoreAddress};
+use crate::shim::nccl::{self, Nccl};
+use crate::shim::stream::Stream;
 pub use shards::Division;
 use shards::ShardGroups;
 
@@ -46,10 +49,12 @@ pub struct Ranks {
 struct Joined {
     network: Network,
     store: Store,
-    gloo: Gloo,
+    all: Group,
     pulse: Pulse,
     timeout: Duration,
     silence: Duration,
+    /// NCCL's version, if it exchanges what is on GPUs.
+    nccl: Option<String>,
 }
 
 /// A collective in progress.
@@ -58,7 +63,7 @@ struct Joined {
 pub struct Work<'r> {
     ranks: &'r Joined,
     number: u64,
-    work: Collective,
+    work: Pending,
 }
 
 impl Ranks {
@@ -130,10 +135,11 @@ impl Ranks {
         let joined = Joined {
             network,
             store,
-            gloo,
+            all: Group::new(gloo),
             pulse,
             timeout,
             silence,
+            nccl: None,
         };
         Ok(Ranks {
             rank,
@@ -142,6 +148,60 @@ impl Ranks {
             joined: Some(joined),
             shards: None,
         })
+    }
+
+    /// Has NCCL exchange what is on `device`, where each rank has the library. Comes after
+    /// [`Ranks::divide`].
+    ///
+    /// # Errors
+    ///
+    /// When another rank cannot be reached by it.
+    pub fn exchange_on(&mut self, device: Device) -> Result<()> {
+        if !self.has_others() {
+            return Ok(());
+        }
+        let version = nccl::version(device)?;
+        if self.least("nccl", usize::from(version.is_some()))? == 0 {
+            return Ok(());
+        }
+        let place = (self.rank, self.size);
+        let Some(joined) = &mut self.joined else {
+            return Ok(());
+        };
+        // One stream for all groups: what is enqueued on two might wait for each other.
+        let on = (device, Stream::beside(device)?);
+        let join = |place: (usize, usize), meeting: &str| {
+            Nccl::join(&joined.store, place, on, joined.timeout, meeting).map_err(|error| {
+                anyhow!(
+                    "ranks cannot reach each other's GPUs: {error}\nhint: NCCL_DEBUG=INFO says more; with EWE_NCCL=0 they exchange by \
+                     host memory"
+                )
+            })
+        };
+        let all = join(place, "")?;
+        if let Some(shards) = &mut self.shards {
+            shards.add(join)?;
+        }
+        joined.all.add(all);
+        joined.nccl = version;
+        Ok(())
+    }
+
+    /// Returns where ranks exchange what is on `device`: there, or in host memory.
+    pub fn exchanges_on(&self, device: Device) -> Device {
+        let is_direct = |ranks: &Joined| ranks.all.is_direct(device);
+        match self.joined.as_ref().is_some_and(is_direct) {
+            true => device,
+            false => Device::Cpu,
+        }
+    }
+
+    /// Returns by what they do.
+    pub fn exchanges_by(&self) -> String {
+        match self.joined.as_ref().and_then(|ranks| ranks.nccl.as_ref()) {
+            Some(version) => format!("NCCL {version}"),
+            None => "Gloo, in host memory".to_owned(),
+        }
     }
 
     /// Returns whether this rank writes and speaks for all.
@@ -164,12 +224,7 @@ impl Ranks {
         let Some(ranks) = &self.joined else {
             return Ok(None);
         };
-        let number = ranks.pulse.begin_collective();
-        let work = ranks
-            .gloo
-            .all_reduce(x, false)
-            .map_err(|error| ranks.failed(number, &error))?;
-        Ok(Some(Work { ranks, number, work }))
+        ranks.work(|| ranks.all.sum(x)).map(Some)
     }
 
     /// Returns the sums of these numbers over all ranks, as [`Ranks::begin_sum`] does.
@@ -195,12 +250,7 @@ impl Ranks {
     /// When another rank is gone, or does not come.
     pub fn meet(&self) -> Result<()> {
         let Some(ranks) = &self.joined else { return Ok(()) };
-        let number = ranks.pulse.begin_collective();
-        let work = ranks
-            .gloo
-            .barrier()
-            .map_err(|error| ranks.failed(number, &error))?;
-        ranks.wait(number, &work)
+        ranks.work(|| ranks.all.barrier())?.wait()
     }
 
     /// Runs `work`, which this rank does alone and for which others wait as long as it takes.
@@ -271,7 +321,17 @@ impl Work<'_> {
 }
 
 impl Joined {
-    fn wait(&self, number: u64, work: &Collective) -> Result<()> {
+    fn work(&self, begin: impl FnOnce() -> Result<Pending, TchError>) -> Result<Work<'_>> {
+        let number = self.pulse.begin_collective();
+        let work = begin().map_err(|error| self.failed(number, &error))?;
+        Ok(Work {
+            ranks: self,
+            number,
+            work,
+        })
+    }
+
+    fn wait(&self, number: u64, work: &Pending) -> Result<()> {
         let look = LOOK.min(self.silence / 4);
         // How long it has waited, and for the store: a pause of the process counts as one look.
         let (mut waited, mut unanswered) = (Duration::ZERO, Duration::ZERO);

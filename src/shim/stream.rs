@@ -31,6 +31,27 @@ unsafe extern "C" {
         error: *mut c_char,
         room: usize,
     ) -> c_int;
+    fn ewe_stream_handle(
+        index: c_int,
+        stream: i64,
+        handle: *mut *mut c_void,
+        error: *mut c_char,
+        room: usize,
+    ) -> c_int;
+    fn ewe_set_device(index: c_int, error: *mut c_char, room: usize) -> c_int;
+}
+
+/// Has this thread's calls of CUDA's libraries be about a GPU.
+///
+/// # Errors
+///
+/// When the GPU has failed.
+pub fn set_device(device: Device) -> Result<(), TchError> {
+    let Device::Cuda(index) = device else {
+        return Ok(());
+    };
+    // SAFETY: takes a number.
+    checked(|error, room| unsafe { ewe_set_device(index as c_int, error, room) })
 }
 
 /// A stream of a GPU, by its number; none of the CPU.
@@ -66,6 +87,20 @@ impl Stream {
             ewe_stream(index, c_int::from(is_beside), &mut number, error, room)
         })?;
         Ok(Stream(Some((index, number))))
+    }
+
+    /// Returns CUDA's own handle of it; null for the CPU.
+    ///
+    /// # Errors
+    ///
+    /// When the GPU has failed.
+    pub fn handle(self) -> Result<*mut c_void, TchError> {
+        let mut handle = std::ptr::null_mut();
+        if let Some((index, number)) = self.0 {
+            // SAFETY: writes one address.
+            checked(|error, room| unsafe { ewe_stream_handle(index, number, &mut handle, error, room) })?;
+        }
+        Ok(handle)
     }
 
     /// Enqueues a copy, as [`copy_without_waiting`] does on the current stream. libtorch's
@@ -133,6 +168,8 @@ mod tests {
         );
         beside.copy(&to, &from).unwrap();
         here.wait_for(&beside.record().unwrap()).unwrap();
+        assert!(beside.handle().unwrap().is_null());
+        set_device(Device::Cpu).unwrap();
         assert_eq!(to, from);
         assert!(beside.copy(&to, &from.narrow(0, 0, 2)).is_err());
     }
@@ -142,6 +179,7 @@ mod tests {
         if tch::Cuda::device_count() == 0 {
             assert!(Stream::current(Device::Cuda(0)).is_err());
             assert!(Stream::beside(Device::Cuda(0)).is_err());
+            assert!(set_device(Device::Cuda(0)).is_err());
         }
     }
 }

@@ -14,6 +14,7 @@ unsafe extern "C" {
     fn ewe_copy_without_waiting(to: *mut c_void, from: *mut c_void, error: *mut c_char, room: usize)
     -> c_int;
     fn ewe_event_of_stream(index: c_int, event: *mut *mut c_void, error: *mut c_char, room: usize) -> c_int;
+    fn ewe_event_is_done(event: *mut c_void, done: *mut c_int, error: *mut c_char, room: usize) -> c_int;
     fn ewe_event_wait(event: *mut c_void, error: *mut c_char, room: usize) -> c_int;
     fn ewe_event_free(event: *mut c_void);
 }
@@ -204,6 +205,19 @@ impl Event {
         self.0
     }
 
+    /// Returns whether all of it has been done.
+    ///
+    /// # Errors
+    ///
+    /// When something of it failed.
+    pub fn is_done(&self) -> Result<bool, TchError> {
+        let Some(event) = self.0 else { return Ok(true) };
+        let mut done = 0;
+        // SAFETY: the event is live until it is dropped.
+        checked(|error, room| unsafe { ewe_event_is_done(event, &mut done, error, room) })?;
+        Ok(done != 0)
+    }
+
     /// Waits until all of it has been done.
     ///
     /// # Errors
@@ -236,7 +250,9 @@ mod tests {
         let to = staging(4, Device::Cpu).unwrap();
         let from = Tensor::from_slice(&[1u8, 2, 3, 4]);
         copy_without_waiting(&to, &from).unwrap();
-        Event::record(Device::Cpu).unwrap().wait().unwrap();
+        let event = Event::record(Device::Cpu).unwrap();
+        event.wait().unwrap();
+        assert!(event.is_done().unwrap());
         assert_eq!(to, from);
         assert!(copy_without_waiting(&to, &from.narrow(0, 0, 3)).is_err());
     }

@@ -4,7 +4,7 @@ use super::trainer::Trainer;
 use crate::distributed::group::{Ranks, Work};
 use crate::train::optim::parameter::Parameter;
 use anyhow::Result;
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
 
 /// Numbers of a bucket, at most; a larger gradient has one of its own. While one is under way, the
 /// next is filled.
@@ -13,7 +13,7 @@ const BUCKET: usize = 1 << 23;
 /// A bucket under way.
 struct UnderWay<'r> {
     sum: Option<Work<'r>>,
-    /// fp32, in host memory.
+    /// fp32, where ranks exchange it.
     flat: Tensor,
     indices: Vec<usize>,
 }
@@ -53,7 +53,8 @@ impl Trainer {
         let sizes = indices
             .iter()
             .map(|&index| self.trained[index].leaf.numel() as i64);
-        let flat = Tensor::zeros([sizes.sum()], (Kind::Float, Device::Cpu));
+        let device = self.trained[indices[0]].leaf.device();
+        let flat = Tensor::zeros([sizes.sum()], (Kind::Float, ranks.exchanges_on(device)));
         let mut at = 0;
         for &index in &indices {
             let of = &mut self.trained[index];

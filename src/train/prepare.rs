@@ -74,7 +74,7 @@ pub struct Run {
 
 /// Reads rows, model and, to resume, the last checkpoint. Fails if anything keeps the run from
 /// beginning, and writes nothing.
-pub fn prepare(job: &TrainJob, ranks: Ranks, quiet: bool) -> Result<Run> {
+pub fn prepare(job: &TrainJob, mut ranks: Ranks, quiet: bool) -> Result<Run> {
     // Reading, encoding and loading take as long as they take.
     ranks.set_alone(true);
     let source = Source::open(job, quiet)?;
@@ -128,6 +128,13 @@ pub fn prepare(job: &TrainJob, ranks: Ranks, quiet: bool) -> Result<Run> {
     };
     ranks.set_alone(false);
     agree(&ranks, &state, done)?;
+    ranks.exchange_on(device)?;
+    if ranks.has_others() && ranks.exchanges_on(device) != device {
+        say(
+            quiet,
+            "warning: ranks exchange by Gloo, through host memory, which is slow: not all of them have libnccl.so.2, or EWE_NCCL is 0",
+        );
+    }
     let kept = KeptSteps {
         parts: job.keep_checkpoints,
         total: settings.schedule.total,

@@ -131,6 +131,9 @@ fn a_day_on_the_cpu_with_a_tiny_model_measures_every_part() {
         (&16.into(), &512.into())
     );
     assert!(decode["decode_tokens_per_s"].as_f64().unwrap() > 0.0, "{decode}");
+    let ranks = result("ranks: --method full --shard all");
+    assert_eq!((&ranks["ranks"], &ranks["tokens"]), (&2.into(), &256.into()));
+    assert!(ranks["tokens_per_s"].as_f64().unwrap() > 0.0, "{ranks}");
     let trace = result("decode trace");
     assert!(trace["trace"]["operators"].as_i64().unwrap() > 0, "{trace}");
     assert_eq!(trace["trace"]["cudnn"], Value::Array(Vec::new()));
@@ -141,6 +144,7 @@ fn a_day_on_the_cpu_with_a_tiny_model_measures_every_part() {
         "Kernels",
         "Memory",
         "Training",
+        "Several GPUs",
         "Generation",
         "Decode trace",
     ] {

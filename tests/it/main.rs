@@ -75,6 +75,7 @@ mod mock;
 mod mock_hub;
 #[cfg(feature = "torch")]
 mod models;
+mod nccl;
 mod next;
 mod one_number;
 mod option_conflicts;
@@ -93,6 +94,7 @@ mod push;
 mod push_faults;
 #[cfg(feature = "torch")]
 mod ranks;
+mod ranks_network;
 mod read_only;
 mod reasoning;
 mod recipes;

@@ -5,8 +5,10 @@
 use anyhow::{Result, anyhow};
 use tch::{TchError, Tensor};
 
-use super::{Joined, NEVER, Ranks, Work, first_line};
-use crate::shim::distributed::{Collective, Gloo};
+use super::{NEVER, Ranks, Work, first_line};
+use crate::distributed::collectives::{Group, Pending};
+use crate::shim::distributed::Gloo;
+use crate::shim::nccl::Nccl;
 
 /// How parameters are divided, as one rank sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,9 +40,34 @@ impl Division {
 pub(super) struct ShardGroups {
     division: Division,
     /// The ranks of its replica; none if that is all of them.
-    replica: Option<Gloo>,
+    replica: Option<Group>,
     /// The ranks with its part; none if there is one replica.
-    part: Option<Gloo>,
+    part: Option<Group>,
+}
+
+impl Division {
+    /// The ranks of this one's replica: how they are called, and its place among them.
+    fn within(&self) -> (String, (usize, usize)) {
+        (format!("replica/{}", self.replica), (self.part, self.parts))
+    }
+
+    /// Those with its part.
+    fn across(&self) -> (String, (usize, usize)) {
+        (format!("part/{}", self.part), (self.replica, self.replicas))
+    }
+}
+
+impl ShardGroups {
+    /// Has groups exchange what is on GPUs, which `join` joins.
+    pub(super) fn add(&mut self, join: impl Fn((usize, usize), &str) -> Result<Nccl>) -> Result<()> {
+        let named = [self.division.within(), self.division.across()];
+        for (group, (name, place)) in [&mut self.replica, &mut self.part].into_iter().zip(named) {
+            if let Some(group) = group {
+                group.add(join(place, &name)?);
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Ranks {
@@ -52,8 +79,9 @@ impl Ranks {
     pub fn divide(&mut self, parts: usize) -> Result<()> {
         let division = Division::of(self.rank, self.size, parts);
         let Some(joined) = &self.joined else { return Ok(()) };
-        let join = |name: String, place: (usize, usize)| {
-            Gloo::join(&joined.store, place, &joined.network, NEVER, &name).map_err(|error| {
+        let join = |(name, place): (String, (usize, usize))| {
+            let joined = Gloo::join(&joined.store, place, &joined.network, NEVER, &name);
+            joined.map(Group::new).map_err(|error| {
                 anyhow!(
                     "cannot reach the ranks to divide parameters with: {}\nhint: GLOO_SOCKET_IFNAME names the network \
                      interface by which they reach each other",
@@ -61,18 +89,9 @@ impl Ranks {
                 )
             })
         };
-        let Division {
-            part,
-            replica,
-            replicas,
-            ..
-        } = division;
-        let (within, across) = match replicas {
+        let (within, across) = match division.replicas {
             1 => (None, None),
-            _ => (
-                Some(join(format!("replica/{replica}"), (part, parts))?),
-                Some(join(format!("part/{part}"), (replica, replicas))?),
-            ),
+            _ => (Some(join(division.within())?), Some(join(division.across())?)),
         };
         self.shards = Some(ShardGroups {
             division,
@@ -119,7 +138,7 @@ impl Ranks {
         else {
             return Ok(None);
         };
-        joined.work(|| group.all_reduce(x, false)).map(Some)
+        joined.work(|| group.sum(x)).map(Some)
     }
 
     /// Returns the sum over all parts of what each rank has for its own: the same bits on all.
@@ -140,23 +159,11 @@ impl Ranks {
         Ok((0..numbers.len()).map(sum).collect())
     }
 
-    fn within(&self, begin: impl FnOnce(&Gloo) -> Result<Collective, TchError>) -> Result<Work<'_>> {
+    fn within(&self, begin: impl FnOnce(&Group) -> Result<Pending, TchError>) -> Result<Work<'_>> {
         let (Some(joined), Some(shards)) = (&self.joined, &self.shards) else {
             anyhow::bail!("no other rank has a part of the parameters");
         };
-        joined.work(|| begin(shards.replica.as_ref().unwrap_or(&joined.gloo)))
-    }
-}
-
-impl Joined {
-    fn work(&self, begin: impl FnOnce() -> Result<Collective, TchError>) -> Result<Work<'_>> {
-        let number = self.pulse.begin_collective();
-        let work = begin().map_err(|error| self.failed(number, &error))?;
-        Ok(Work {
-            ranks: self,
-            number,
-            work,
-        })
+        joined.work(|| begin(shards.replica.as_ref().unwrap_or(&joined.all)))
     }
 }
 

@@ -4,6 +4,7 @@
 #![allow(clippy::missing_transmute_annotations)]
 
 use super::nvrtc;
+use crate::shim::library;
 use anyhow::{Context, Result, anyhow, bail};
 use std::collections::HashMap;
 use std::ffi::{CStr, CString, c_char, c_int, c_uint, c_void};
@@ -52,9 +53,9 @@ impl Driver {
     }
 
     fn load_library() -> Result<Driver> {
-        let library = nvrtc::open(LIBRARY)
+        let library = library::open(LIBRARY, nvrtc::FOLDER)
             .with_context(|| format!("{} was not found: no NVIDIA driver", LIBRARY.to_string_lossy()))?;
-        let function = |name| nvrtc::function(library, name);
+        let function = |name| library::function(library, name);
         // SAFETY: the types are those of NVIDIA's header cuda.h.
         let driver = unsafe {
             Driver {

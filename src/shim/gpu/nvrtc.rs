@@ -3,6 +3,7 @@
 // The types of functions stand at the fields that receive them.
 #![allow(clippy::missing_transmute_annotations)]
 
+use crate::shim::library::{function, open};
 use anyhow::{Context, Result, bail};
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::sync::OnceLock;
@@ -28,6 +29,8 @@ const KERNELS: &str = include_str!("../../../csrc/gpu/kernels.h");
 /// asks for it.
 const LIBRARY: &CStr = c"libnvrtc.so.13";
 const BUILTINS: &CStr = c"libnvrtc-builtins.so.13.0";
+/// Where the wheels have the libraries of CUDA, beside libtorch's.
+pub(super) const FOLDER: &str = "cu13";
 
 type Program = *mut c_void;
 
@@ -49,34 +52,6 @@ struct Nvrtc {
     destroy: unsafe extern "C" fn(*mut Program) -> c_int,
 }
 
-/// Opens a library where the loader finds it (libtorch's CUDA half brings both), else beside the
-/// libtorch that this program runs with.
-pub(super) fn open(name: &CStr) -> Option<*mut c_void> {
-    let flags = libc::RTLD_NOW | libc::RTLD_GLOBAL;
-    // SAFETY: the name is a C string; initialisers are those that linking would run; never closed.
-    let handle = unsafe { libc::dlopen(name.as_ptr(), flags) };
-    if !handle.is_null() {
-        return Some(handle);
-    }
-    let file = ewe::program::libtorch::in_use()?
-        .join("../nvidia/cu13/lib")
-        .join(name.to_str().ok()?);
-    let path = CString::new(file.to_str()?).ok()?;
-    // SAFETY: as above.
-    let handle = unsafe { libc::dlopen(path.as_ptr(), flags) };
-    (!handle.is_null()).then_some(handle)
-}
-
-/// The address of a function of an open library.
-pub(super) fn function(library: *mut c_void, name: &CStr) -> Result<*mut c_void> {
-    // SAFETY: the handle is open, the name a C string.
-    let address = unsafe { libc::dlsym(library, name.as_ptr()) };
-    if address.is_null() {
-        bail!("the library has no {}", name.to_string_lossy());
-    }
-    Ok(address)
-}
-
 impl Nvrtc {
     fn get() -> Result<&'static Nvrtc> {
         static OPEN: OnceLock<Result<Nvrtc, String>> = OnceLock::new();
@@ -87,8 +62,8 @@ impl Nvrtc {
 
     fn load() -> Result<Nvrtc> {
         // Where it is missing, compiling says so.
-        let _ = open(BUILTINS);
-        let library = open(LIBRARY).with_context(|| {
+        let _ = open(BUILTINS, FOLDER);
+        let library = open(LIBRARY, FOLDER).with_context(|| {
             format!(
                 "{} was not found\nhint: it comes with the torch wheel for CUDA 13",
                 LIBRARY.to_string_lossy()

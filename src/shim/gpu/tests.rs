@@ -4,6 +4,7 @@
 mod adafactor;
 
 use super::*;
+use crate::shim::library;
 use crate::shim::optimizers::{self as kernels, AdamwStep, MomentTensors, WeightTensors};
 use crate::shim::tests::numbers;
 use std::process::Command;
@@ -267,7 +268,7 @@ fn nvrtc_compiles_every_group_for_every_architecture() {
         .collect();
     groups.sort_unstable();
     groups.dedup();
-    if nvrtc::open(c"libnvrtc.so.13").is_none() {
+    if library::open(c"libnvrtc.so.13", nvrtc::FOLDER).is_none() {
         eprintln!("no NVRTC here: this libtorch is the one without CUDA");
         return;
     }
@@ -297,7 +298,7 @@ fn nvrtc_compiles_every_group_for_every_architecture() {
 
 #[test]
 fn nvrtc_says_what_it_does_not_compile() {
-    if nvrtc::open(c"libnvrtc.so.13").is_none() {
+    if library::open(c"libnvrtc.so.13", nvrtc::FOLDER).is_none() {
         return;
     }
     let error = nvrtc::compile("__global__ void f() { nothing(); }", "sm_90").unwrap_err();

@@ -49,10 +49,11 @@ impl RankLog {
             )
         });
         log.say(format_args!(
-            "rank {} of {}{part}, process {}, after step {done}",
+            "rank {} of {}{part}, process {}, after step {done}, exchanging by {}",
             ranks.rank,
             ranks.size,
-            std::process::id()
+            std::process::id(),
+            ranks.exchanges_by()
         ))?;
         if let Some([allocated, resident]) = planned {
             log.say(format_args!(

@@ -9,7 +9,7 @@ use tch::{Device, Kind, Tensor};
 struct Arriving<'r> {
     unit: usize,
     work: Work<'r>,
-    /// For a GPU, all parts in host memory.
+    /// All parts in host memory, if they are exchanged there.
     host: Option<Tensor>,
 }
 
@@ -29,12 +29,13 @@ fn bytes(flat: &Tensor) -> Tensor {
 impl Unit {
     fn begin_gather<'r>(&mut self, unit: usize, ranks: &'r Ranks) -> Result<Arriving<'r>> {
         self.whole.fill()?;
-        let (host, work) = match self.own.device() {
-            Device::Cpu => {
+        let device = self.own.device();
+        let (host, work) = match ranks.exchanges_on(device) == device {
+            true => {
                 let whole = bytes(self.whole.flat());
                 (None, ranks.begin_gather(&whole, &bytes(&self.own))?)
             }
-            _ => {
+            false => {
                 let host = Tensor::empty([self.layout.whole()], (self.own.kind(), Device::Cpu));
                 let own = self.own.to_device(Device::Cpu);
                 let work = ranks.begin_gather(&bytes(&host), &bytes(&own))?;

@@ -8,17 +8,17 @@ use super::units::{Shards, Unit};
 use crate::distributed::group::{Ranks, Work};
 use crate::train::optim::parameter::Parameter;
 use anyhow::Result;
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
 
-/// Numbers of a unit that are exchanged at once, at most: on a CPU, where two copies in fp32 count;
-/// beside a GPU they are in host memory, and what is exchanged at once overlaps with computing.
-pub const AT_ONCE: [i64; 2] = [1 << 23, 1 << 28];
+/// Numbers of a unit that are exchanged at once, at most, on a CPU and on a GPU: two copies of two
+/// such pieces in fp32 are there, and the last piece overlaps with computing.
+pub const AT_ONCE: [i64; 2] = [1 << 23, 1 << 25];
 
 /// The same numbers of each part under way.
 struct Exchange<'r> {
     /// The first of them, counted in a part.
     at: i64,
-    /// fp32 `[parts · count]`, in host memory; not to be touched before the end.
+    /// fp32 `[parts · count]`, where ranks exchange it; not to be touched before the end.
     _sent: Tensor,
     received: Tensor,
     work: Work<'r>,
@@ -82,13 +82,13 @@ impl Shards {
         }
         let have = Tensor::from_slice(&have);
         let counted = ranks.begin_sum(&have)?;
-        let host = (Kind::Float, Device::Cpu);
-        let sum = Tensor::empty([layout.part], host);
+        let there = (Kind::Float, ranks.exchanges_on(device));
+        let sum = Tensor::empty([layout.part], there);
         let at_once = AT_ONCE[usize::from(device.is_cuda())] / layout.parts;
         let mut last: Option<Exchange> = None;
         for at in (0..layout.part).step_by(at_once as usize) {
             let count = at_once.min(layout.part - at);
-            let sent = Tensor::zeros([layout.parts * count], host);
+            let sent = Tensor::zeros([layout.parts * count], there);
             for part in 0..layout.parts {
                 let first = part * layout.part + at;
                 fill(
@@ -97,7 +97,7 @@ impl Shards {
                     &gradients,
                 );
             }
-            let received = Tensor::empty([layout.parts * count], host);
+            let received = Tensor::empty([layout.parts * count], there);
             let work = ranks.begin_exchange(&received, &sent)?;
             let next = Exchange {
                 at,

@@ -25,9 +25,8 @@ struct Units<'a> {
     tied: bool,
     /// Bytes of a number that the model computes with.
     width: u64,
-    /// Numbers that are exchanged at once, on a CPU.
+    /// Numbers that are exchanged at once.
     at_once: u64,
-    gpu: bool,
     /// Whether gradients wait for the end of the step.
     kept: bool,
     /// Whether several micro-batches are summed in fp32 beside gradients in bf16.
@@ -54,17 +53,12 @@ impl Units<'_> {
             true => 8 * unit.whole,
             false => 16 * self.at_once,
         };
-        if self.gpu { 0 } else { pieces + self.sum(unit.part) }
+        pieces + self.sum(unit.part)
     }
 
     /// Returns those of its last piece, which is under way while the next unit computes.
     fn under_way(&self, unit: Numbers) -> u64 {
-        let piece = unit.whole.min(self.at_once);
-        if self.gpu {
-            0
-        } else {
-            8 * piece + self.sum(unit.part)
-        }
+        8 * unit.whole.min(self.at_once) + self.sum(unit.part)
     }
 
     /// Returns the bytes of sums of this many numbers.
@@ -110,8 +104,7 @@ impl Phases<'_> {
             parts: numbers.iter().map(|of| of.part).collect(),
             tied: self.tensors.size.tied,
             width: config.width(),
-            at_once: AT_ONCE[0] as u64,
-            gpu: config.gpu,
+            at_once: AT_ONCE[usize::from(config.gpu)] as u64,
             kept: !config.formats.update_in_backward,
             sums: config.cut && self.tensors.is_mixed(),
             adds: config.cut && !self.tensors.is_mixed(),
