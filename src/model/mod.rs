@@ -125,14 +125,18 @@ pub fn load_weights(
     Ok((model, kind))
 }
 
-/// As [`load_weights`] of plain weights, which takes no memory for them: they have their shapes,
-/// and nothing in them. Returns where to read them as well, in the type of the model and in host
-/// memory.
+/// As [`load_weights`], which takes no memory for weights: they have their shapes, and nothing in
+/// them. Returns where to read them as well, in the type of the model and in host memory.
 ///
 /// # Errors
 ///
 /// As [`load`].
-pub fn load_hollow(dir: &Path, device: Device, dtype: &str) -> Result<(Box<dyn CausalLm>, Kind, Weights)> {
+pub fn load_hollow(
+    dir: &Path,
+    device: Device,
+    dtype: &str,
+    form: Form,
+) -> Result<(Box<dyn CausalLm>, Kind, Weights)> {
     let _guard = tch::no_grad_guard();
     let fields = fields(dir)?;
     let prefix = families::of(&fields)?.0.prefix;
@@ -140,6 +144,7 @@ pub fn load_hollow(dir: &Path, device: Device, dtype: &str) -> Result<(Box<dyn C
     let kind = device::dtype(dtype, weights.main_kind(), device, families::of(&fields)?.1)?;
     weights.place(kind, device);
     weights.keep_hollow(true);
+    weights.keep_as(form);
     let model = build(&fields, &mut weights)?;
     weights.finish()?;
     let mut weights = Weights::open(dir, prefix)?;

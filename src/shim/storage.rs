@@ -2,13 +2,21 @@
 
 use std::ffi::{c_char, c_int, c_void};
 
-use tch::{TchError, Tensor};
+use tch::{Device, Kind, TchError, Tensor};
 
 use super::checked;
 
 unsafe extern "C" {
     fn ewe_storage_release(x: *mut c_void, error: *mut c_char, room: usize) -> c_int;
     fn ewe_storage_fill(x: *mut c_void, bytes: usize, error: *mut c_char, room: usize) -> c_int;
+}
+
+/// Returns a tensor of this shape that takes the memory of one number, for its data to be set.
+pub fn hollow(shape: &[i64], of: (Kind, Device)) -> Tensor {
+    // Not a view of it for autograd, which such a tensor would remain with other data.
+    let mut hollow = Tensor::empty([0], of);
+    hollow.set_data(&Tensor::zeros([1], of).expand(shape, false));
+    hollow
 }
 
 /// A flat tensor whose memory can be given back and taken again. Views of it, and what autograd
@@ -76,7 +84,6 @@ impl Coming {
 mod tests {
     use super::*;
     use crate::shim::memory;
-    use tch::{Device, Kind};
 
     #[test]
     fn views_see_the_memory_that_came() {

@@ -120,7 +120,10 @@ pub fn run(job: &PlanJob) -> Result<u8> {
         }
     }
     let smallest = match job.shard {
-        Some(_) => smallest_machines(&mut planner, &plan_config(job, Method::Full))?,
+        Some(_) => {
+            let method = job.method.unwrap_or(Method::Full);
+            smallest_machines(&mut planner, &plan_config(job, method))?
+        }
         None => Vec::new(),
     };
     let report = PlanReport {
@@ -150,14 +153,14 @@ const MOST_GPUS: u64 = 1024;
 
 /// Returns for each size of GPUs, in gigabytes, the least power of two of them among which the
 /// model can be divided; none where no such number does.
-fn smallest_machines(planner: &mut Planner, full: &PlanConfig) -> Result<Vec<(u64, u64)>> {
+fn smallest_machines(planner: &mut Planner, of: &PlanConfig) -> Result<Vec<(u64, u64)>> {
     let mut sizes: Vec<u64> = gpus::GPUS.iter().map(|gpu| gpu.memory).collect();
     sizes.sort_unstable();
     sizes.dedup();
     let mut found = Vec::new();
     let mut count = 1;
     while count <= MOST_GPUS && !sizes.is_empty() {
-        let mut config = full.clone();
+        let mut config = of.clone();
         config.parts = count;
         let need = planner.estimate(&config)?.total;
         let holds = |memory: &u64| need <= memory * 1_000_000_000;
@@ -205,10 +208,7 @@ fn step_tokens(job: &PlanJob) -> u64 {
 fn plan_config(job: &PlanJob, method: Method) -> PlanConfig {
     let step_tokens = step_tokens(job);
     let tokens = job.micro_tokens.min(step_tokens);
-    let parts = match method {
-        Method::Full => job.parts(),
-        Method::Lora => 1,
-    };
+    let parts = job.parts();
     let mut formats = job.formats.of_method(method);
     formats.recompute |= parts > 1;
     let mut config = PlanConfig {
@@ -223,7 +223,7 @@ fn plan_config(job: &PlanJob, method: Method) -> PlanConfig {
         target_tokens: job.target_tokens.map_or(tokens, |targets| targets.min(tokens)),
         tokens_beside: 0,
         // What ranks add up is fp32, as the sum of several micro-batches is.
-        cut: job.cut || tokens < step_tokens || (job.ranks() > 1 && parts == 1),
+        cut: job.cut || tokens < step_tokens || (job.ranks() > 1 && (parts == 1 || method == Method::Lora)),
         parts,
         gpu: true,
         step_tokens,

@@ -109,7 +109,7 @@ pub fn prepare(job: &TrainJob, mut ranks: Ranks, quiet: bool) -> Result<Run> {
         refuse_what_cannot_fit(estimate, Room::of(device, ranks.here))?;
     }
     let (mut trainer, kind, before_weights) = match ranks.division() {
-        Some(division) => divided_trainer(&settings, &base.dir, (device, base.precision), division)?,
+        Some(division) => divided_trainer(job, &settings, &base.dir, (device, base.precision), division)?,
         None => {
             let loaded = match early {
                 Some(loaded) => loaded,
@@ -427,6 +427,7 @@ fn trainer(
 /// Makes the trainer of a model of which this rank reads its part. Returns it with the type that it
 /// computes in, and the bytes that were allocated before.
 fn divided_trainer(
+    job: &TrainJob,
     settings: &Settings,
     dir: &Path,
     (device, precision): (Device, Precision),
@@ -434,8 +435,15 @@ fn divided_trainer(
 ) -> Result<(Trainer, Kind, u64)> {
     let before = allocated(device);
     let dtype = dtype_name(settings::kind(precision));
-    let (mut model, kind, weights) = model::load_hollow(dir, device, dtype)?;
-    let exact = exact_weights(dir, model.info().family, kind, Device::Cpu)?;
+    let form = match settings.lora {
+        Some(_) => settings.form(),
+        None => Form::Plain,
+    };
+    let (mut model, kind, weights) = model::load_hollow(dir, device, dtype, form)?;
+    let exact = match settings.lora {
+        Some(_) => None,
+        None => exact_weights(dir, model.info().family, kind, Device::Cpu)?,
+    };
     let ends = model.embedding_and_head();
     let head_name = ends.tied.then_some(ends.head_name);
     let source = shards::load::Source {
@@ -444,7 +452,22 @@ fn divided_trainer(
         dir,
         head_name,
     };
-    let mut trainer = Trainer::divided(model, source, division, settings.optimizer(), device)?;
+    let mut trainer = match &settings.lora {
+        Some(lora) => {
+            if let Some(adapter) = &job.adapter {
+                adapter::attach(model.as_mut(), dir, adapter, device)?;
+            }
+            if lora.dora {
+                bail!(
+                    "DoRA needs the norms of whole weights, which no rank has with --shard\nhint: leave --shard away, or go on with a LoRA adapter"
+                );
+            }
+            lora::check_targets(model.as_mut(), lora)?;
+            let adapter = (lora.clone(), job.seed);
+            Trainer::divided_adapter(model, source, division, adapter, settings.optimizer(), device)?
+        }
+        None => Trainer::divided(model, source, division, settings.optimizer(), device)?,
+    };
     trainer.neftune = settings.neftune;
     Ok((trainer, kind, before))
 }

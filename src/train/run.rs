@@ -226,7 +226,7 @@ impl Run {
                 return Ok(INTERRUPTED);
             }
         };
-        if self.ranks.division().is_some() {
+        if self.divides_trained() {
             self.take_best(quiet)?;
             shards::saved::write(
                 &mut self.trainer,
@@ -276,7 +276,8 @@ impl Run {
     /// Warns before the first step if the disk will be full at the first checkpoint.
     fn warn_of_space(&self, job: &TrainJob, quiet: bool) -> Result<()> {
         // About: parts are equal, but for the gaps between parameters.
-        let parts = self.ranks.division().map_or(1, |of| of.parts as u64);
+        let division = self.ranks.division().filter(|_| self.divides_trained());
+        let parts = division.map_or(1, |of| of.parts as u64);
         let need = parts * files::bytes(&self.trainer.state()) + save::bytes(&self.trainer);
         let free = ewe::atomic_file::free(&job.out)?;
         if need > free {

@@ -162,7 +162,10 @@ impl Run {
         }
         let refuses = |nll: f64, norm: Option<f64>| guard.refuses(targets, nll / targets as f64, norm);
         if self.ranks.division().is_some() {
-            return self.divided_step(step, (targets, &seeded), &refuses, interrupt);
+            return match self.trainer.lora {
+                Some(_) => self.divided_adapter_step(step, (targets, &seeded), &refuses, interrupt),
+                None => self.divided_step(step, (targets, &seeded), &refuses, interrupt),
+            };
         }
         if self.settings.formats.update_in_backward {
             // Such a step cannot be stopped halfway.
@@ -219,6 +222,34 @@ impl Run {
         let (nll, update) = self.trainer.divided_step(&self.ranks, micro_batches, &plan)?;
         self.trainer.update_time += wait_for(self.device);
         Ok(Some((nll / targets as f64, update)))
+    }
+
+    /// As [`Run::divided_step`], if ranks divide the model below an adapter.
+    fn divided_adapter_step(
+        &mut self,
+        step: u64,
+        (targets, micro_batches): (usize, &[(&MicroBatch, i64)]),
+        refuses: &dyn Fn(f64, Option<f64>) -> Option<String>,
+        interrupt: &Interrupt,
+    ) -> Result<Option<(f64, StepOutcome)>> {
+        if self.any_says(interrupt.asked())? {
+            return Ok(None);
+        }
+        let own = self
+            .trainer
+            .divided_adapter_pass(&self.ranks, micro_batches, targets)?;
+        let Some(nll) = self.added_up(own, false)? else {
+            return Ok(None);
+        };
+        let (rate, clip) = (self.settings.schedule.rate(step), self.settings.clip);
+        let update = self.trainer.update(rate, clip, &|norm| refuses(nll, Some(norm)));
+        self.trainer.update_time += wait_for(self.device);
+        Ok(Some((nll / targets as f64, update)))
+    }
+
+    /// Whether ranks divide what is trained: an adapter they do not.
+    pub(super) fn divides_trained(&self) -> bool {
+        self.ranks.division().is_some() && self.trainer.lora.is_none()
     }
 
     /// Returns the negative log-likelihood of the whole step, summed over all ranks, and leaves the
@@ -375,13 +406,13 @@ impl Run {
         if let Some(written) = &written {
             written.metrics.sync()?;
         }
-        if self.ranks.division().is_some() {
+        if self.divides_trained() {
             let own = self.trainer.own_state();
             let shapes = || self.trainer.state_shapes();
             self.checkpoints.save_divided(&self.ranks, &state, &own, shapes)?;
         }
         let Some(written) = written else { return Ok(()) };
-        if self.ranks.division().is_none() {
+        if !self.divides_trained() {
             self.ranks
                 .alone_with(|| written.writer.save(state, &self.trainer.state()))?;
         }
@@ -392,7 +423,7 @@ impl Run {
     /// Returns an empty snapshot if checkpoints are to be written while training goes on. Says so
     /// if the host of a GPU has no memory for that.
     pub(super) fn snapshot(&self, quiet: bool) -> Option<Snapshot> {
-        if !self.device.is_cuda() || self.ranks.division().is_some() {
+        if !self.device.is_cuda() || self.divides_trained() {
             return None;
         }
         let state = self.trainer.state();

@@ -445,18 +445,25 @@ impl Trainer {
     /// dropout.
     pub fn evaluate(&mut self, micro_batch: &MicroBatch) -> f64 {
         let _guard = tch::no_grad_guard();
+        self.without_dropout(|of| {
+            let inputs = of.inputs(micro_batch);
+            let mut pass = inputs.pass(micro_batch, of.model.info().layers);
+            let hidden_nd = inputs.at_targets(&of.model.forward(&inputs.token_1t, &mut pass));
+            loss::cross_entropy(&hidden_nd, &inputs.target_n, &of.head, 1.0, LossGradients::None).nll
+        })
+    }
+
+    /// Runs `work` while the adapter drops nothing.
+    pub(super) fn without_dropout<T>(&mut self, work: impl FnOnce(&mut Trainer) -> T) -> T {
         let dropout = self.lora.as_ref().map_or(0.0, |lora| lora.dropout);
         if dropout > 0.0 {
             lora::set_dropout(self.model.as_mut(), 0.0);
         }
-        let inputs = self.inputs(micro_batch);
-        let mut pass = inputs.pass(micro_batch, self.model.info().layers);
-        let hidden_nd = inputs.at_targets(&self.model.forward(&inputs.token_1t, &mut pass));
-        let losses = loss::cross_entropy(&hidden_nd, &inputs.target_n, &self.head, 1.0, LossGradients::None);
+        let done = work(self);
         if dropout > 0.0 {
             lora::set_dropout(self.model.as_mut(), dropout);
         }
-        losses.nll
+        done
     }
 
     /// Clips the global norm of the gradients to `clip` (0 does not clip), updates with learning

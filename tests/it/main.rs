@@ -138,6 +138,7 @@ mod settings_files;
 mod several_devices;
 #[cfg(feature = "torch")]
 mod shards;
+mod shards_adapter;
 mod shell;
 mod signals;
 mod source;

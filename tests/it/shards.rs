@@ -282,7 +282,6 @@ fn what_cannot_be_divided_is_refused() {
         &["--shard 2 cannot divide 1 rank into replicas of 2"],
     );
     for (more, error) in [
-        ("--shard all", "`--shard` cannot be used with `--method lora`"),
         (
             "--method full --shard all --optimizer adafactor",
             "`--shard` cannot be used with `--optimizer adafactor`",
@@ -331,7 +330,7 @@ fn plan_says_what_divided_ranks_take_and_send() {
     }
     assert_eq!(
         (full["parts"].as_u64(), lora["parts"].as_u64()),
-        (Some(8), Some(1))
+        (Some(8), Some(8))
     );
     // Twice a parameter in bf16 and once a gradient in fp32, and the tied embedding once more of
     // each, to seven others.

@@ -23,6 +23,7 @@ use super::pickle::Number;
 use super::torch_file::{self, TensorLocation};
 use crate::model::fault;
 use crate::model::layers::{Embedding, Linear};
+use crate::shim::storage::hollow;
 use crate::{gguf, shim};
 use blocks::Blocks;
 pub use blocks::reordered_for_gguf;
@@ -262,7 +263,7 @@ impl Weights {
             };
         }
         let found = match self.hollow {
-            true => self.look_up(name, shape).map(|_| self.hollow_tensor(shape)),
+            true => self.look_up(name, shape).map(|_| hollow(shape, self.target)),
             false => self.read(name, shape),
         };
         match found {
@@ -273,14 +274,6 @@ impl Weights {
                 Tensor::zeros([0], self.target)
             }
         }
-    }
-
-    /// Returns a tensor of this shape that takes the memory of one number.
-    fn hollow_tensor(&self, shape: &[i64]) -> Tensor {
-        // Not a view of it for autograd, which such a tensor would remain with other data.
-        let mut hollow = Tensor::empty([0], self.target);
-        hollow.set_data(&Tensor::zeros([1], self.target).expand(shape, false));
-        hollow
     }
 
     /// Finds the tensor `name` of exactly `shape`.
@@ -391,6 +384,7 @@ impl Weights {
         match self.form {
             Form::Packed => linear.pack(),
             // Only layers within blocks, which have a number in their path; the head has none.
+            Form::Quantized if in_block(&linear.path) && self.hollow => linear.quantize_hollow(),
             Form::Quantized if in_block(&linear.path) => linear.quantize(),
             Form::Quantized | Form::Plain => {}
         }

@@ -93,6 +93,14 @@ impl Linear {
         }
     }
 
+    /// As [`Linear::quantize`], of a weight without memory, into codes without memory.
+    pub fn quantize_hollow(&mut self) {
+        if let Some(quantized) = Nf4::hollow(self.size(), self.weight.device()) {
+            self.weight = Tensor::empty([0], (self.weight.kind(), self.weight.device()));
+            self.quantized = Some(quantized);
+        }
+    }
+
     /// Returns the size of the weight, `[out, in]`.
     pub fn size(&self) -> (i64, i64) {
         match &self.quantized {

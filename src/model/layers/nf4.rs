@@ -7,10 +7,11 @@
 //!
 //! Shapes: `o` features out, `i` in, `n = o·i`, `b` blocks of 64.
 
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use super::matmul::lacks_bf16;
 use crate::shim::nf4::{Nf4Codes, dequantize, linear_nf4};
+use crate::shim::storage::hollow;
 
 /// Weights that share a scale.
 pub const BLOCK: i64 = 64;
@@ -90,6 +91,22 @@ impl Nf4 {
         })
     }
 
+    /// Returns codes and scales of a weight of this size that take no memory, with nothing in them;
+    /// none if its number of weights is odd or zero.
+    pub fn hollow(size: (i64, i64), device: Device) -> Option<Nf4> {
+        let count = size.0 * size.1;
+        if count == 0 || count % 2 != 0 {
+            return None;
+        }
+        let blocks = count.div_euclid(BLOCK) + i64::from(count % BLOCK != 0);
+        Some(Nf4 {
+            codes: hollow(&[count / 2], (Kind::Uint8, device)),
+            scales: hollow(&[blocks], (Kind::Float, device)),
+            table: table().to_device(device),
+            size,
+        })
+    }
+
     fn coded(&self) -> Nf4Codes<'_> {
         Nf4Codes {
             codes: &self.codes,
@@ -123,7 +140,6 @@ fn table() -> Tensor {
 mod tests {
     use super::*;
     use crate::shim::generator::with_seed;
-    use tch::Device;
 
     fn random(size: &[i64], seed: i64) -> Tensor {
         with_seed(seed, || Tensor::randn(size, (Kind::Float, Device::Cpu)))
@@ -153,6 +169,17 @@ mod tests {
             }
         }
         assert!(Nf4::of(&Tensor::zeros([3, 3], (Kind::Float, Device::Cpu))).is_none());
+        assert!(Nf4::hollow((3, 3), Device::Cpu).is_none());
+    }
+
+    #[test]
+    fn hollow_codes_have_the_shapes_of_others() {
+        for size in [[6, 150], [2, 32], [3, 64]] {
+            let full = Nf4::of(&random(&size, 1)).unwrap();
+            let hollow = Nf4::hollow((size[0], size[1]), Device::Cpu).unwrap();
+            assert_eq!(hollow.codes.size(), full.codes.size());
+            assert_eq!(hollow.scales.size(), full.scales.size());
+        }
     }
 
     /// The codes and scales of bitsandbytes (`scripts/make_train_goldens.py`).

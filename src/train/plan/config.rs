@@ -98,8 +98,11 @@ impl PlanConfig {
     }
 
     /// Returns whether ranks that divide the parameters can train so: Adafactor's state lies by
-    /// rows and columns, and what is divided is not offloaded.
+    /// rows and columns, what is divided is not offloaded, and DoRA needs whole weights.
     pub fn can_be_divided(&self) -> bool {
+        if !self.is_full() {
+            return self.parts == 1 || !self.lora.dora;
+        }
         self.parts == 1 || !(self.formats.offload || self.formats.optimizer == OptimizerKind::Adafactor)
     }
 

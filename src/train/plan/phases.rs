@@ -179,8 +179,13 @@ impl<'a> Phases<'a> {
 
     /// Returns the bytes of the largest phase.
     pub fn largest(&self) -> Bytes {
-        if self.tensors.config.parts > 1 {
+        let config = self.tensors.config;
+        if config.parts > 1 && config.is_full() {
             let phases = self.divided().into_iter();
+            return phases.max_by_key(Bytes::total).unwrap_or_default();
+        }
+        if config.parts > 1 {
+            let phases = self.divided_below_adapter().into_iter();
             return phases.max_by_key(Bytes::total).unwrap_or_default();
         }
         let phases = [

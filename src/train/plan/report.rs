@@ -221,7 +221,7 @@ impl PlanReport<'_> {
                 "{how} data-parallel: each holds all of this. In a step they add up gradients in fp32:\n"
             ),
             (parts, _) => format!(
-                "{how} together, and every {parts} of them divide what is trained in full (`ewe train --shard {parts}`): each holds \
+                "{how} together, and every {parts} of them divide the model (`ewe train --shard {parts}`): each holds \
                  what is listed. In a step they gather parameters and add up gradients in fp32:\n"
             ),
         };

@@ -157,7 +157,8 @@ impl TimedRun<'_> {
     /// Returns the seconds of a step's updates, and of what precedes them.
     fn updates(&self, gpu: &Gpu) -> f64 {
         let (config, tensors) = (&self.estimate.config, self.tensors());
-        let trained = tensors.trained() as f64 / config.parts as f64;
+        let parts = if config.is_full() { config.parts } else { 1 };
+        let trained = tensors.trained() as f64 / parts as f64;
         let summed = self.micro_batches() > 1.0;
         let gradient = if tensors.is_mixed() && !summed { 2 } else { 4 };
         // Each micro-batch's gradient is read, and added to a sum in fp32.

@@ -130,8 +130,36 @@ impl Tensors<'_> {
         per_number * self.largest_linear()
     }
 
+    /// Returns the bytes of each unit that ranks gather while it is whole, in the form in which an
+    /// adapter's base is kept.
+    pub fn whole_units(&self) -> Vec<u64> {
+        let width = self.config.width();
+        let in_four = |count: u64| count / 2 + 4 * count.div_ceil(64);
+        let saved = |count: u64| (width * count).saturating_sub(in_four(count));
+        let saved: u64 = match self.config.formats.quantize {
+            Some(Quantize::Nf4) => self.linears().map(saved).sum::<u64>() / self.size.layers.max(1),
+            None => 0,
+        };
+        let (layers, parts) = (self.size.layers as usize, self.config.parts);
+        let of = |(at, layout): (usize, Layout)| {
+            let plain = width * layout.whole() as u64;
+            let bytes = plain - if (1..=layers).contains(&at) { saved } else { 0 };
+            bytes.next_multiple_of(256 * parts)
+        };
+        self.layouts().enumerate().map(of).collect()
+    }
+
+    /// Returns the bytes of this rank's parts of a frozen model.
+    fn frozen_parts(&self) -> u64 {
+        let parts = self.whole_units().into_iter();
+        parts
+            .map(|whole| self.config.allocated(whole / self.config.parts))
+            .sum()
+    }
+
     fn weights(&self) -> u64 {
         match self.config.formats.quantize {
+            _ if self.config.parts > 1 && !self.config.is_full() => self.frozen_parts(),
             Some(Quantize::Nf4) if !self.config.is_full() => self.quantized(),
             _ if self.config.parts > 1 => self.of_parts(self.config.width()),
             _ => self.all(self.config.width()),
@@ -150,7 +178,10 @@ impl Tensors<'_> {
 
     fn states(&self) -> u64 {
         let sizes = TrainedSizes {
-            numbers: self.trained() / self.config.parts,
+            numbers: match self.config.is_full() {
+                true => self.trained() / self.config.parts,
+                false => self.trained(),
+            },
             rows_and_columns: self.rows_and_columns(),
             bytes: &|width| self.of_trained(width),
         };

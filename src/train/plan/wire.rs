@@ -41,6 +41,19 @@ impl Wire {
             };
         }
         let tensors = Tensors { size, config };
+        if !config.is_full() {
+            let whole = tensors.whole_units();
+            let blocks: u64 = whole.iter().skip(1).take(size.layers as usize).sum();
+            let ends = whole.iter().sum::<u64>() - blocks;
+            // The embedding before the blocks, and the head behind them.
+            let gathered = if size.tied { 2 * ends } else { ends };
+            return Wire {
+                blocks: share(2 * blocks, config.parts),
+                ends: share(gathered, config.parts),
+                gradients: share(2 * 4 * estimate.trained, ranks),
+                sharing,
+            };
+        }
         let numbers: Vec<u64> = tensors.layouts().map(|layout| layout.whole() as u64).collect();
         let blocks: u64 = numbers.iter().skip(1).take(size.layers as usize).sum();
         let ends = numbers.iter().sum::<u64>() - blocks;

@@ -10,6 +10,7 @@ use tch::{Device, Kind, Tensor};
 use super::{MODELS, WHOLE, golden_dir, learn, read, with_config};
 use crate::distributed::group::Division;
 use crate::model;
+use crate::model::files::weights::Form;
 use crate::train::optim::optimizer::OptimizerConfig;
 use crate::train::out::files;
 use crate::train::shards::load::Source;
@@ -19,7 +20,7 @@ use crate::train::trainer::Trainer;
 /// Part number `part` of `parts` of a model.
 fn divided(name: &str, dtype: &str, config: OptimizerConfig, part: usize, parts: usize) -> Trainer {
     let dir = golden_dir().join(name);
-    let (mut model, _, weights) = model::load_hollow(&dir, Device::Cpu, dtype).unwrap();
+    let (mut model, _, weights) = model::load_hollow(&dir, Device::Cpu, dtype, Form::Plain).unwrap();
     let ends = model.embedding_and_head();
     let source = Source {
         weights,

@@ -28,7 +28,7 @@ pub struct Source<'a> {
 
 impl Source<'_> {
     /// Reads a parameter, in fp32 if it is more precise than the model's type.
-    fn read(&mut self, name: &str, shape: &[i64]) -> Tensor {
+    pub(super) fn read(&mut self, name: &str, shape: &[i64]) -> Tensor {
         let from = self.exact.as_mut().unwrap_or(&mut self.weights);
         let other = self.head_name.map(|head| format!("{head}.weight"));
         match other.filter(|_| !from.has(name)) {
@@ -37,7 +37,7 @@ impl Source<'_> {
         }
     }
 
-    fn finish(self) -> Result<()> {
+    pub(super) fn finish(self) -> Result<()> {
         let Source {
             weights, exact, dir, ..
         } = self;

@@ -1,4 +1,4 @@
-//! Full fine-tuning whose parameters, gradients and optimizer state are divided among ranks
+//! Fine-tuning whose parameters, gradients and optimizer state are divided among ranks
 //! (ZeRO-3, Rajbhandari et al. 2020, <https://arxiv.org/abs/1910.02054>; PyTorch's FSDP). In
 //! reading order:
 //!
@@ -8,8 +8,10 @@
 //! - [`gather`]: a unit is whole before it computes, and the next one on its way.
 //! - [`reduce`]: gradients are added up, and each rank keeps its part.
 //! - [`step`]: a step, and an evaluation.
+//! - [`frozen`]: the same of a frozen model below an adapter.
 //! - [`saved`]: the parts of a checkpoint, and the files of the result.
 
+pub mod frozen;
 pub mod gather;
 pub mod layout;
 pub mod load;

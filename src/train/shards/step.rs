@@ -34,14 +34,14 @@ pub struct StepPlan<'a> {
 }
 
 /// A micro-batch between the blocks.
-struct InFlight {
-    inputs: Inputs,
-    pass: ForwardPass<'static>,
-    seed: i64,
+pub(super) struct InFlight {
+    pub(super) inputs: Inputs,
+    pub(super) pass: ForwardPass<'static>,
+    pub(super) seed: i64,
     /// Inputs of the blocks that are left, and the output of the last one on top.
-    kept: Vec<Tensor>,
+    pub(super) kept: Vec<Tensor>,
     /// Gradient of the output of the block that is next in the backward pass.
-    gradient_1td: Tensor,
+    pub(super) gradient_1td: Tensor,
 }
 
 /// What becomes of gradients once they are added up.
@@ -167,17 +167,7 @@ impl Trainer {
         let mut in_flight = self.forward_divided(shards, &mut gathers, micro_batches)?;
         let (embedding, head) = (shards.embedding, shards.head);
         gathers.enter(shards, head)?;
-        let (mut nll, count) = (0.0, in_flight.len());
-        for (number, one) in in_flight.iter_mut().enumerate() {
-            let top_1wd = as_leaf(one.kept.pop().expect("what came out of the last block"));
-            let hidden_nd = self.finish(&top_1wd, &one.inputs);
-            let losses = self.loss(&hidden_nd, &one.inputs, plan.targets);
-            seed_backward(&hidden_nd, losses.hidden_nd.as_ref().expect("asked for"));
-            one.gradient_1td = top_1wd.grad();
-            nll += losses.nll;
-            self.add_head(losses);
-            self.micro_batch_done(number + 1 == count);
-        }
+        let (nll, count) = (self.heads(&mut in_flight, plan.targets), in_flight.len());
         shards.leave(head)?;
         let mut each = vec![0.0; ranks.size];
         each[ranks.rank] = nll;
@@ -218,8 +208,25 @@ impl Trainer {
         Ok((nll, None))
     }
 
+    /// Runs the head, forward and backward, for all micro-batches in turn, in a step of `targets`
+    /// targets in all. Returns their summed negative log-likelihood in nats.
+    pub(super) fn heads(&mut self, in_flight: &mut [InFlight], targets: usize) -> f64 {
+        let (mut nll, count) = (0.0, in_flight.len());
+        for (number, one) in in_flight.iter_mut().enumerate() {
+            let top_1wd = as_leaf(one.kept.pop().expect("what came out of the last block"));
+            let hidden_nd = self.finish(&top_1wd, &one.inputs);
+            let losses = self.loss(&hidden_nd, &one.inputs, targets);
+            seed_backward(&hidden_nd, losses.hidden_nd.as_ref().expect("asked for"));
+            one.gradient_1td = top_1wd.grad();
+            nll += losses.nll;
+            self.add_head(losses);
+            self.micro_batch_done(number + 1 == count);
+        }
+        nll
+    }
+
     /// Runs the forward pass without autograd, up to the last block.
-    fn forward_divided(
+    pub(super) fn forward_divided(
         &self,
         shards: &mut Shards,
         gathers: &mut Gathers,
@@ -261,7 +268,7 @@ impl Trainer {
     pub fn evaluate_divided(&mut self, ranks: &Ranks, micro_batches: &[&MicroBatch]) -> Result<Vec<f64>> {
         let _guard = tch::no_grad_guard();
         let mut shards = self.shards.take().expect("parameters are divided");
-        let done = self.evaluate_with(&mut shards, ranks, micro_batches);
+        let done = self.without_dropout(|of| of.evaluate_with(&mut shards, ranks, micro_batches));
         self.shards = Some(shards);
         done
     }

@@ -162,10 +162,10 @@ const NAMED: &[Idle] = &[
     },
     Idle {
         commands: &["train", "plan"],
-        options: &["shard"],
-        when: Is("method", "lora"),
-        why: "divides what is trained, and of an adapter that is next to nothing",
-        hint: "--method full, or leave it away",
+        options: &["dora"],
+        when: With(&["shard"]),
+        why: "needs the norms of whole weights, which no rank has",
+        hint: "leave one of them away",
     },
     Idle {
         commands: &["train", "plan"],

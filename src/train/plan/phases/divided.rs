@@ -111,6 +111,32 @@ impl Phases<'_> {
         }
     }
 
+    /// Returns the bytes of each phase of a step of an adapter whose base is divided: those of one
+    /// process that recomputes, with the units that are whole or on their way.
+    pub(super) fn divided_below_adapter(&self) -> [Bytes; 5] {
+        let units = self.tensors.whole_units();
+        let config = self.tensors.config;
+        let layers = self.layers() as usize;
+        let whole = |at: usize| config.allocated(units.get(at).copied().unwrap_or(0));
+        let block = (1..=layers).map(whole).max().unwrap_or(0);
+        let head = if self.tensors.size.tied {
+            whole(0)
+        } else {
+            whole(layers + 1)
+        };
+        let with = |bytes: Bytes, whole: u64| Bytes {
+            weights: bytes.weights + whole,
+            ..bytes
+        };
+        [
+            with(self.loss(), head + block),
+            with(self.last_block(), 2 * block),
+            with(self.block_before_last(), 2 * block),
+            with(self.first_block(), block),
+            self.update(),
+        ]
+    }
+
     /// Returns the bytes of each phase.
     pub(super) fn divided(&self) -> [Bytes; 7] {
         let units = self.units();
