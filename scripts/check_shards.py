@@ -29,7 +29,7 @@ def rows(path, count):
 
 def run(args, data, out, ranks, more):
     command = [args.ewe, "train", "--model", args.model, "--data", str(data), "--out", str(out)]
-    command += ["--method", "full", "--device", "cpu", "--eval-fraction", "0", "--save-every", "1000"]
+    command += ["--method", args.method, "--device", "cpu", "--eval-fraction", "0", "--save-every", "1000"]
     command += ["--steps", str(args.steps), "--batch-size", str(args.batch_size), "-q"]
     command += ["--ranks", str(ranks)] + more + args.options.split()
     subprocess.run(command, check=True)
@@ -56,6 +56,7 @@ def main():
     parser.add_argument("--ewe", default="target/debug/ewe")
     parser.add_argument("--model", default="models/gemma-3-270m")
     parser.add_argument("--ranks", type=int, nargs="+", default=[2, 4])
+    parser.add_argument("--method", default="full", choices=["full", "lora"])
     parser.add_argument("--steps", type=int, default=4)
     parser.add_argument("--batch-size", type=int, default=4)
     parser.add_argument("--options", default="", help="further options of ewe train")

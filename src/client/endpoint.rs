@@ -312,10 +312,16 @@ impl Endpoint {
         let words = |text: &str| wire::excerpt(&self.secrets.redact(text));
         let unlisted = |error: &str| cannot(&format!("it does not say which models it has: {error}"));
         let request = http.get(url).headers(self.headers.clone());
-        let response = request
-            .send()
-            .await
-            .map_err(|error| unlisted(&words(&chain(&error))))?;
+        let response = request.send().await.map_err(|error| {
+            let said = words(&chain(&error));
+            match error.is_connect() {
+                true => BackendError::Fatal(format!(
+                    "endpoint '{}': {said}\nhint: is the server up?",
+                    self.url()
+                )),
+                false => unlisted(&said),
+            }
+        })?;
         let status = response.status();
         let (body, end) = read(response).await;
         end.map_err(|transient| unlisted(&words(&transient.error)))?;

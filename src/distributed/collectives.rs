@@ -45,7 +45,7 @@ impl Group {
         self.nccl(device).is_some()
     }
 
-    /// Begins to replace `x`, of one shape on all ranks, by its sum over them: the same bits on all.
+    /// Begins to replace `x`, of one shape on all ranks, by its sum over them, with the same bits.
     ///
     /// # Errors
     ///

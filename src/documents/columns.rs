@@ -4,35 +4,85 @@ use serde_json::Value;
 
 use super::fault::{Fault, FaultKind};
 use super::{Block, BlockKind, Document};
+use crate::interchange::{Reading, TableLayout};
+use crate::text::counted;
 
 /// Columns that are taken if none is named: the first of these that is there.
 const USUAL: [&str; 6] = ["text", "content", "body", "document", "passage", "article"];
 
-/// Reads CSV or, if its first line has more tabs than commas, tab-separated values.
+/// How much of a table tells how its rows are written, in bytes.
+const HEAD: usize = 1 << 16;
+
+/// Delimiters of cells, the likeliest last.
+const DELIMITERS: [u8; 4] = *b"|;\t,";
+
+/// How the rows of a table are written.
+struct Dialect {
+    delimiter: u8,
+    quoted: bool,
+    /// Whether the first line tells a spreadsheet the delimiter.
+    declared: bool,
+}
+
+impl Dialect {
+    /// Recognizes it as `ewe import` does. If no delimiter makes rows of equal length, it is the
+    /// one that the first line has most of.
+    fn of(text: &str) -> Dialect {
+        let head = &text.as_bytes()[..text.len().min(HEAD)];
+        let layout = TableLayout::of(head, head.len() == text.len(), true, &Reading::default());
+        match layout.filter(|layout| layout.is_declared() || layout.columns.len() > 1) {
+            Some(layout) => Dialect {
+                delimiter: layout.delimiter(),
+                quoted: layout.is_quoted(),
+                declared: layout.is_declared(),
+            },
+            None => Dialect {
+                delimiter: most_frequent(text.lines().next().unwrap_or_default()),
+                quoted: true,
+                declared: false,
+            },
+        }
+    }
+}
+
+/// The delimiter that a line has most of; a comma if it has none.
+fn most_frequent(line: &str) -> u8 {
+    let count = |delimiter: &u8| line.bytes().filter(|byte| byte == delimiter).count();
+    DELIMITERS.into_iter().max_by_key(count).unwrap_or(b',')
+}
+
+/// Reads CSV: values between commas, tabs, semicolons or bars.
 ///
 /// # Errors
 ///
 /// [`FaultKind::NoColumn`], [`FaultKind::Damaged`].
 pub fn csv(text: &str, wanted: &[String]) -> Result<Document, Fault> {
-    let first = text.lines().next().unwrap_or_default();
-    let tab = first.matches('\t').count() > first.matches(',').count();
+    let dialect = Dialect::of(text);
+    let rows = match dialect.declared {
+        true => text.split_once('\n').map_or("", |(_, rows)| rows),
+        false => text,
+    };
     let mut reader = csv::ReaderBuilder::new()
-        .delimiter(if tab { b'\t' } else { b',' })
+        .delimiter(dialect.delimiter)
+        .quoting(dialect.quoted)
         .flexible(true)
-        .from_reader(text.as_bytes());
+        .from_reader(rows.as_bytes());
     let damaged = |error: csv::Error| Fault::damaged(error.to_string());
     let header = reader.headers().map_err(damaged)?.clone();
     let names: Vec<&str> = header.iter().map(str::trim).collect();
-    let chosen: Vec<usize> = chosen(&names, wanted)?
+    let chosen = chosen(&names, wanted)?;
+    let places: Vec<usize> = chosen
         .iter()
         .filter_map(|name| names.iter().position(|own| own == name))
         .collect();
     let mut document = Document::default();
+    let mut blank = 0;
     for row in reader.records() {
         let row = row.map_err(damaged)?;
-        let cells = chosen.iter().filter_map(|&at| row.get(at)).map(str::to_string);
-        add(&mut document, cells);
+        let cells = places.iter().filter_map(|&at| row.get(at)).map(str::to_string);
+        blank += u64::from(!add(&mut document, cells));
     }
+    note_blank(&mut document, blank, &chosen);
     Ok(document)
 }
 
@@ -58,14 +108,16 @@ pub fn json(text: &str, wanted: &[String]) -> Result<Document, Fault> {
     };
     let chosen = chosen(&names, wanted)?;
     let mut document = Document::default();
+    let mut blank = 0;
     for row in &rows {
         let cells = chosen.iter().filter_map(|name| match row.get(name)? {
             Value::String(text) => Some(text.clone()),
             Value::Null => None,
             other => Some(other.to_string()),
         });
-        add(&mut document, cells);
+        blank += u64::from(!add(&mut document, cells));
     }
+    note_blank(&mut document, blank, &chosen);
     Ok(document)
 }
 
@@ -102,16 +154,30 @@ fn chosen<'a>(names: &[&'a str], wanted: &'a [String]) -> Result<Vec<&'a str>, F
     }
 }
 
-fn add(document: &mut Document, cells: impl Iterator<Item = String>) {
+/// Notes how many rows had no text.
+fn note_blank(document: &mut Document, blank: u64, columns: &[&str]) {
+    if blank > 0 {
+        let rows = counted(blank, "row");
+        let columns = columns.join("` or `");
+        document
+            .notes
+            .push(format!("{rows} without text in `{columns}` passed over"));
+    }
+}
+
+/// Adds the text of a row. Returns false if it has none.
+fn add(document: &mut Document, cells: impl Iterator<Item = String>) -> bool {
     let cells: Vec<String> = cells
         .map(|cell| cell.trim().to_string())
         .filter(|cell| !cell.is_empty())
         .collect();
-    if !cells.is_empty() {
-        document
-            .blocks
-            .push(Block::new(BlockKind::Whole, cells.join("\n\n")));
+    if cells.is_empty() {
+        return false;
     }
+    document
+        .blocks
+        .push(Block::new(BlockKind::Whole, cells.join("\n\n")));
+    true
 }
 
 #[cfg(test)]
@@ -131,6 +197,43 @@ mod tests {
         assert_eq!(fault.kind, FaultKind::NoColumn);
         assert!(fault.detail.contains("`id`, `title`, `text`"), "{fault}");
         assert_eq!(csv("a\tb\n1\tx", &["b".to_string()]).unwrap().text(), "x");
+    }
+
+    #[test]
+    fn delimiters_are_those_of_imports() {
+        let wanted = ["text".to_string()];
+        for (text, expected) in [
+            (
+                "text;n\n\"The flock, all of it; and a dog.\";1\n",
+                "The flock, all of it; and a dog.",
+            ),
+            ("n|text\n1|A, b; c\n2|D\n", "A, b; c\n\nD"),
+            ("n\ttext\n1\tA \"b\n2\t\"C\n", "A \"b\n\n\"C"),
+            // Rows of other lengths.
+            ("n\ttext\n1\tA\tx\n2\n", "A"),
+            ("a;n;text\n1;2;A;x\n", "A"),
+            ("sep=;\ntext;n\nA, b;1\n", "A, b"),
+            ("sep=|\ntext\nA, b\n", "A, b"),
+            ("text\n\"A; b, c\"\n", "A; b, c"),
+        ] {
+            assert_eq!(csv(text, &wanted).unwrap().text(), expected, "{text}");
+        }
+        assert!(csv("", &wanted).is_err());
+    }
+
+    #[test]
+    fn rows_without_text_are_counted() {
+        let wanted = ["title".to_string(), "text".to_string()];
+        let rows = "{\"text\": \"a\", \"title\": 1}\n{\"title\": null, \"text\": \" \"}\n[]\n{\"a\": 2}\n";
+        assert_eq!(
+            json(rows, &wanted).unwrap().notes,
+            ["3 rows without text in `title` or `text` passed over"]
+        );
+        assert_eq!(
+            csv("n,text\n1,a\n2,\n3\n4,b\n", &[]).unwrap().notes,
+            ["2 rows without text in `text` passed over"]
+        );
+        assert!(csv("n,text\n1,a\n", &[]).unwrap().notes.is_empty());
     }
 
     #[test]

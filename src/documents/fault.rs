@@ -27,6 +27,8 @@ pub enum FaultKind {
     Damaged,
     /// It, or what it unpacks to, is larger than allowed.
     TooLarge,
+    /// Reading it takes more memory or time than allowed.
+    OverLimit,
     /// All of its pages are pictures.
     Scanned,
     /// There is no text in it.
@@ -44,6 +46,7 @@ impl FaultKind {
             FaultKind::Encrypted => "encrypted",
             FaultKind::Damaged => "damaged",
             FaultKind::TooLarge => "too_large",
+            FaultKind::OverLimit => "over_limit",
             FaultKind::Scanned => "scanned",
             FaultKind::Empty => "empty",
             FaultKind::NoColumn => "no_column",
@@ -55,6 +58,9 @@ impl FaultKind {
         match self {
             FaultKind::Encrypted => Some("`qpdf` removes the password of a PDF"),
             FaultKind::TooLarge => Some("--largest allows more megabytes; or split the file"),
+            FaultKind::OverLimit => {
+                Some("`pdftotext IN OUT` may read it, and its text can be added; or split the file")
+            }
             FaultKind::Scanned => Some("`ocrmypdf IN OUT` adds a text layer"),
             FaultKind::NoColumn => Some("--column names the column that has the text"),
             _ => None,

@@ -126,15 +126,18 @@ fn is_page(head: &[u8]) -> bool {
     head.starts_with("<!doctype html") || head.starts_with("<html")
 }
 
-/// Whether bytes are not text in any encoding: NUL among them, except in UTF-16 with its mark.
+/// Whether bytes are not text in any encoding: NUL among them, except in UTF-16 and UTF-32 with
+/// their marks.
 pub fn is_binary(bytes: &[u8]) -> bool {
     let head = &bytes[..bytes.len().min(8192)];
-    let is_utf16 = head.starts_with(b"\xff\xfe") || head.starts_with(b"\xfe\xff");
+    // The mark of UTF-32LE begins with that of UTF-16LE.
+    let marks: [&[u8]; 3] = [b"\xff\xfe", b"\xfe\xff", b"\0\0\xfe\xff"];
+    let is_wide = marks.iter().any(|mark| head.starts_with(mark));
     let control = head
         .iter()
         .filter(|&&byte| byte < 9 || (14..32).contains(&byte) && byte != 27)
         .count();
-    !is_utf16 && (head.contains(&0) || control * 10 > head.len())
+    !is_wide && (head.contains(&0) || control * 10 > head.len())
 }
 
 #[cfg(test)]
@@ -161,5 +164,6 @@ mod tests {
         assert_eq!(kind("x.zip", b"PK\x03\x04...."), None);
         assert_eq!(kind("a.out", b"\x7fELF\0\0"), None);
         assert_eq!(kind("README", b"\xff\xfeh\0i\0"), Some(Kind::Text));
+        assert_eq!(kind("README", b"\0\0\xfe\xff\0\0\0h"), Some(Kind::Text));
     }
 }

@@ -3,9 +3,9 @@
 //! - [`kind`]: which format a file has; [`source`]: its bytes, within a limit, decompressed.
 //! - [`read`]: one file as a [`Document`], whatever its format.
 //! - [`plain`]: text, Markdown and source code; [`html`]; [`docx`] and [`epub`] (with [`package`]);
-//!   [`columns`]: CSV and JSONL.
+//!   [`columns`]: CSV, recognized as `interchange` does, and JSONL.
 //! - [`roff`]: manual pages, rendered by a program that is installed.
-//! - [`pdf`]: the text layer, in a process of its own; [`layout`]: its reading order.
+//! - [`pdf`]: the text layer; [`apart`]: a process of its own for it; [`layout`]: reading order.
 //! - [`walk`]: the files of folders.
 //! - [`passage`]: blocks cut into passages.
 //! - [`clean`]: a passage as an answer.
@@ -13,6 +13,7 @@
 //!
 //! Nothing here knows the dataset, and nothing leaves the machine.
 
+pub mod apart;
 pub mod clean;
 pub mod columns;
 pub mod docx;

@@ -1,96 +1,23 @@
-//! PDF: the text layer. The parser is in the process that calls [`read`]; [`read_apart`] calls it
-//! in a process of its own, which a hostile file may end without ending this one.
+//! PDF: the text layer. A hostile file may end the process that calls [`read`]: [`super::apart`]
+//! calls it in one of its own.
 
-use std::io::Read;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
-use std::process::{Command, Stdio};
 
-use pdf_extract::{Document as PdfFile, MediaBox, OutputDev, OutputError, Transform, output_doc_page};
-use rustix::process::{Resource, Rlimit, setrlimit};
-use serde::{Deserialize, Serialize};
+use flate2::{Decompress, FlushDecompress, Status};
+use pdf_extract::{
+    Document as PdfFile, MediaBox, Object, ObjectId, OutputDev, OutputError, Stream, Transform,
+    output_doc_page,
+};
 
 use super::Document;
 use super::fault::{Fault, FaultKind};
 use super::layout::{self, Glyph, Line};
 
-/// Private memory of the process that reads a file, in bytes.
-const MEMORY: u64 = 2 << 30;
-
-/// Processor time of it, in seconds.
-const SECONDS: u64 = 120;
-
 /// The most characters of a page.
 const MOST_GLYPHS: usize = 2_000_000;
 
-/// What a process says of a file.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Outcome {
-    /// Its text.
-    Document(Document),
-    /// Why it has none.
-    Fault(Fault),
-}
-
-/// Reads the file at `path` in a process of its own.
-///
-/// # Errors
-///
-/// As [`read`], and [`FaultKind::Damaged`] if the process ended early.
-pub fn read_apart(path: &Path, largest: u64) -> Result<Document, Fault> {
-    let fault =
-        |error: std::io::Error| Fault::new(FaultKind::Unreadable, format!("no process to read it: {error}"));
-    let program = std::env::current_exe().map_err(fault)?;
-    let mut child = Command::new(program)
-        .args(["add-documents", "--no-config", "--text", "--json", "--largest"])
-        .arg((largest >> 20).max(1).to_string())
-        .arg("--")
-        .arg(path)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .map_err(fault)?;
-    let mut said = Vec::new();
-    let output = child.stdout.take();
-    let whole = output.map(|output| {
-        let limit = largest.saturating_mul(4);
-        output.take(limit).read_to_end(&mut said)
-    });
-    if !matches!(whole, Some(Ok(_))) {
-        // It has ended, or would write on without a reader.
-        let _ = child.kill();
-    }
-    let status = child.wait().map_err(fault)?;
-    match serde_json::from_slice(&said) {
-        Ok(Outcome::Document(document)) => Ok(document),
-        Ok(Outcome::Fault(fault)) => Err(fault),
-        Err(_) => Err(Fault::damaged(format!(
-            "the process that read it ended with {status}"
-        ))),
-    }
-}
-
-/// Limits the memory and the time of this process, and lets panics of the parser pass in silence.
-pub fn limit_this_process() {
-    // A limit that cannot be set is as before.
-    let _ = setrlimit(
-        Resource::As,
-        Rlimit {
-            current: Some(MEMORY),
-            maximum: Some(MEMORY),
-        },
-    );
-    let _ = setrlimit(
-        Resource::Cpu,
-        Rlimit {
-            current: Some(SECONDS),
-            maximum: Some(SECONDS),
-        },
-    );
-    std::panic::set_hook(Box::new(|_| {}));
-}
+/// The most bytes of a compressed stream that may have nothing in it.
+const EMPTY_STREAM: usize = 16;
 
 /// Reads a file.
 ///
@@ -105,21 +32,22 @@ pub fn read(bytes: &[u8]) -> Result<Document, Fault> {
         title: title(&file),
         ..Document::default()
     };
-    let (mut broken, mut empty) = (Vec::new(), 0);
+    let (mut broken, mut unread, mut empty) = (Vec::new(), Vec::new(), 0);
     let all = file.get_pages();
     for (&number, &id) in &all {
         let mut page = Page::default();
         let done = catch_unwind(AssertUnwindSafe(|| output_doc_page(&file, &mut page, number)));
-        if !matches!(done, Ok(Ok(()))) {
-            broken.push(number);
-        }
+        let is_damaged = catch_unwind(AssertUnwindSafe(|| is_damaged(&file, id))).unwrap_or(true);
+        let is_broken = is_damaged || !matches!(done, Ok(Ok(())));
         let lines = layout::lines(&page.glyphs);
-        if lines.is_empty() {
-            let has_picture = catch_unwind(AssertUnwindSafe(|| has_picture(&file, id))).unwrap_or(false);
-            match has_picture {
-                true => document.scanned.push(number),
-                false => empty += 1,
-            }
+        if !lines.is_empty() {
+            broken.extend(is_broken.then_some(number));
+        } else if !is_damaged && catch_unwind(AssertUnwindSafe(|| has_picture(&file, id))).unwrap_or(false) {
+            document.scanned.push(number);
+        } else if is_broken {
+            unread.push(number);
+        } else {
+            empty += 1;
         }
         pages.push((number, lines));
     }
@@ -132,27 +60,83 @@ pub fn read(bytes: &[u8]) -> Result<Document, Fault> {
         document.blocks.extend(layout::blocks(*number, lines, body));
     }
     if document.blocks.is_empty() {
-        return Err(match (document.scanned.len(), broken.len()) {
-            (0, 0) => Fault::new(
-                FaultKind::Empty,
-                format!("{} without text", crate::text::counted(empty, "page")),
-            ),
-            (0, _) => Fault::damaged("no page can be read"),
-            (scanned, _) => Fault::new(
-                FaultKind::Scanned,
-                format!(
-                    "{} of pictures, no text layer",
-                    crate::text::counted(scanned as i64, "page")
-                ),
-            ),
-        });
+        return Err(without_text(&document.scanned, &unread, empty));
     }
     if !broken.is_empty() {
-        document
-            .notes
-            .push(format!("not all of {} can be read", super::page_list(&broken)));
+        let pages = super::page_list(&broken);
+        document.notes.push(format!("not all of {pages} can be read"));
+    }
+    if !unread.is_empty() {
+        let pages = super::page_list(&unread);
+        document.notes.push(format!("nothing of {pages} can be read"));
     }
     Ok(document)
+}
+
+/// Why a file has no text: its pages are pictures, cannot be read, or are empty.
+fn without_text(scanned: &[u32], unread: &[u32], empty: i64) -> Fault {
+    let pages = super::page_list(unread);
+    let pictures = crate::text::counted(scanned.len() as i64, "page");
+    match (scanned.is_empty(), unread.is_empty()) {
+        (true, true) => Fault::new(
+            FaultKind::Empty,
+            format!("{} without text", crate::text::counted(empty, "page")),
+        ),
+        (true, false) if empty == 0 => Fault::damaged("no page can be read"),
+        (true, false) => Fault::damaged(format!("{pages} cannot be read, and there is no text on others")),
+        (false, true) => Fault::new(
+            FaultKind::Scanned,
+            format!("{pictures} of pictures, no text layer"),
+        ),
+        (false, false) => Fault::new(
+            FaultKind::Scanned,
+            format!("{pictures} of pictures, no text layer, and {pages} cannot be read"),
+        ),
+    }
+}
+
+/// Whether some of what a page shows is not in the file, or cannot be decoded. The parser takes
+/// such a page for an empty one.
+fn is_damaged(file: &PdfFile, page: ObjectId) -> bool {
+    let parts = file.get_page_contents(page).into_iter();
+    let mut parts = parts.map(|id| file.get_object(id));
+    parts.any(|part| match part {
+        Ok(Object::Stream(stream)) => !is_decodable(stream),
+        Ok(_) => false,
+        Err(_) => true,
+    })
+}
+
+/// Whether all of a stream can be decoded.
+fn is_decodable(stream: &Stream) -> bool {
+    let Ok(filters) = stream.filters() else {
+        return matches!(stream.dict.get(b"Filter"), Err(_) | Ok(Object::Null));
+    };
+    if filters == [b"FlateDecode"] {
+        return inflates(&stream.content);
+    }
+    let text = stream.decompressed_content();
+    text.is_ok_and(|text| !text.is_empty() || stream.content.len() <= EMPTY_STREAM)
+}
+
+/// Whether bytes can be inflated to their end. The two bytes before them and the checksum after
+/// them are wrong in many files that are whole.
+fn inflates(bytes: &[u8]) -> bool {
+    let Some(mut rest) = bytes.get(2..) else {
+        return bytes.is_empty();
+    };
+    let mut inflate = Decompress::new(false);
+    let mut text = vec![0_u8; 1 << 15];
+    loop {
+        let before = (inflate.total_in(), inflate.total_out());
+        match inflate.decompress(rest, &mut text, FlushDecompress::None) {
+            Ok(Status::StreamEnd) => return true,
+            // It ends in the middle.
+            Ok(_) if before == (inflate.total_in(), inflate.total_out()) => return false,
+            Ok(_) => rest = &rest[(inflate.total_in() - before.0) as usize..],
+            Err(_) => return false,
+        }
+    }
 }
 
 /// What is wrong with a file that cannot be parsed: the parser names what it could not decrypt in
@@ -195,7 +179,7 @@ fn title(file: &PdfFile) -> Option<String> {
 }
 
 /// Whether a page shows a picture.
-fn has_picture(file: &PdfFile, page: pdf_extract::ObjectId) -> bool {
+fn has_picture(file: &PdfFile, page: ObjectId) -> bool {
     file.get_page_images(page).is_ok_and(|images| !images.is_empty())
 }
 
@@ -317,6 +301,32 @@ pub(crate) mod tests {
 
     /// A file whose pages have these lines, from the top. An empty page shows a picture.
     pub fn file(pages: &[&[&str]]) -> Vec<u8> {
+        let pages: Vec<String> = pages.iter().map(|lines| content(lines)).collect();
+        file_of(&pages)
+    }
+
+    /// What a page of these lines shows.
+    fn content(lines: &[&str]) -> String {
+        let mut content = String::from("BT /F1 10 Tf 50 700 Td 12 TL\n");
+        for line in lines {
+            content += &format!("({line}) Tj T*\n");
+        }
+        content += "ET";
+        if lines.is_empty() {
+            content = "q 100 0 0 100 0 0 cm /Im1 Do Q".into();
+        }
+        stream("", &content)
+    }
+
+    fn stream(more: &str, content: &str) -> String {
+        format!(
+            "<< /Length {}{more} >>\nstream\n{content}\nendstream",
+            content.len()
+        )
+    }
+
+    /// A file with pages that show these streams.
+    fn file_of(streams: &[String]) -> Vec<u8> {
         let mut objects = vec![
             "<< /Type /Catalog /Pages 2 0 R >>".to_string(),
             String::new(),
@@ -324,21 +334,14 @@ pub(crate) mod tests {
             "<< /Type /XObject /Subtype /Image /Width 1 /Height 1 /ColorSpace /DeviceGray /BitsPerComponent 8 /Length 1 >>\nstream\nx\nendstream".to_string(),
         ];
         let mut kids = Vec::new();
-        for lines in pages {
-            let mut content = String::from("BT /F1 10 Tf 50 700 Td 12 TL\n");
-            for line in *lines {
-                content += &format!("({line}) Tj T*\n");
-            }
-            content += "ET";
-            if lines.is_empty() {
-                content = "q 100 0 0 100 0 0 cm /Im1 Do Q".into();
-            }
+        for stream in streams {
+            objects.push(stream.clone());
+            let pictures = match stream.contains("/Im1") {
+                true => "/XObject << /Im1 4 0 R >>",
+                false => "",
+            };
             objects.push(format!(
-                "<< /Length {} >>\nstream\n{content}\nendstream",
-                content.len()
-            ));
-            objects.push(format!(
-                "<< /Type /Page /Parent 2 0 R /MediaBox [0 0 612 792] /Contents {} 0 R /Resources << /Font << /F1 3 0 R >> /XObject << /Im1 4 0 R >> >> >>",
+                "<< /Type /Page /Parent 2 0 R /MediaBox [0 0 612 792] /Contents {} 0 R /Resources << /Font << /F1 3 0 R >> {pictures} >> >>",
                 objects.len()
             ));
             kids.push(format!("{} 0 R", objects.len()));
@@ -433,5 +436,48 @@ pub(crate) mod tests {
             "/Root 1 0 R /ID [<00> <00>] /Encrypt << /Filter /Standard /V 1 /R 2 /P -4 /O <00> /U <00> >> >>",
         );
         assert_eq!(read(locked.as_bytes()).unwrap_err().kind, FaultKind::Encrypted);
+    }
+
+    #[test]
+    fn pages_that_cannot_be_decoded_are_damaged_and_not_empty() {
+        let damaged = stream(" /Filter /FlateDecode", "this was never deflated by any program");
+        let unknown = stream(" /Filter /SheepDecode", "this needs a decoder of another kind");
+        let blank = stream("", "");
+        let whole = content(&["Sheep are kept for wool."]);
+        let document = read(&file_of(&[
+            whole.clone(),
+            damaged.clone(),
+            whole.clone(),
+            unknown.clone(),
+        ]))
+        .unwrap();
+        assert_eq!(document.notes, ["nothing of pages 2 and 4 can be read"]);
+        assert!(read(&file_of(&[whole, blank.clone()])).unwrap().notes.is_empty());
+        let fault = |streams: &[&String]| {
+            let streams: Vec<String> = streams.iter().map(|&stream| stream.clone()).collect();
+            read(&file_of(&streams)).unwrap_err().to_string()
+        };
+        assert_eq!(fault(&[&damaged, &unknown]), "damaged: no page can be read");
+        assert_eq!(
+            fault(&[&damaged, &blank]),
+            "damaged: page 1 cannot be read, and there is no text on others"
+        );
+        assert_eq!(
+            fault(&[&damaged, &content(&[])]),
+            "scanned: 1 page of pictures, no text layer, and page 1 cannot be read"
+        );
+        assert_eq!(fault(&[&blank]), "empty: 1 page without text");
+    }
+
+    #[test]
+    fn deflated_bytes_are_whole_without_their_checksum() {
+        let mut pack = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::fast());
+        std::io::Write::write_all(&mut pack, "sheep and wool ".repeat(9000).as_bytes()).unwrap();
+        let packed = pack.finish().unwrap();
+        assert!(inflates(&packed) && inflates(&packed[..packed.len() - 4]) && inflates(b""));
+        assert!(!inflates(&packed[..packed.len() / 2]) && !inflates(b"x"));
+        let mut wrong = packed;
+        wrong[2..20].fill(0xff);
+        assert!(!inflates(&wrong));
     }
 }

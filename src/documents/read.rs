@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::fault::{Fault, FaultKind};
-use super::{Document, Kind, columns, docx, epub, html, kind, pdf, plain, roff, source};
+use super::{Document, Kind, apart, columns, docx, epub, html, kind, pdf, plain, roff, source};
 
 /// How files are read.
 #[derive(Debug, Clone)]
@@ -32,7 +32,7 @@ pub fn read(path: &Path, bytes: &[u8], reading: &Reading) -> Result<(Kind, Docum
     })?;
     let document = match found {
         Kind::Pdf => match reading.apart {
-            true => pdf::read_apart(path, reading.largest)?,
+            true => apart::read(path, reading.largest)?,
             false => pdf::read(bytes)?,
         },
         Kind::Docx => docx::read(bytes, reading.largest)?,

@@ -124,10 +124,13 @@ fn rendered(program: &[&str], folder: &Path, page: &str, largest: u64) -> Result
     let status = child.wait().map_err(no_process)?;
     match status.code() {
         Some(NOT_FOUND) => Ok(None),
-        _ if text.is_empty() && !status.success() => {
-            Err(Fault::damaged(format!("{} ended with {status}", program[0])))
-        }
-        _ => Ok(Some(String::from_utf8_lossy(&text).into_owned())),
+        _ if status.success() => Ok(Some(String::from_utf8_lossy(&text).into_owned())),
+        // What it had written when it was killed, or killed one of its own, is no whole page.
+        _ => Err(Fault::damaged(format!(
+            "{} ended with {status}; it may take {SECONDS} s and {}",
+            program[0],
+            crate::text::format_size(MEMORY)
+        ))),
     }
 }
 

@@ -70,6 +70,9 @@ fn too_large(size: u64, largest: u64) -> Fault {
 /// Decodes text, and says in which encoding it was if that had to be guessed. A byte order mark
 /// decides, then `declared`, then UTF-8 if it is valid, then what the bytes look like.
 pub fn decoded(bytes: &[u8], declared: Option<&str>) -> (String, Option<&'static str>) {
+    if let Some(text) = utf32(bytes) {
+        return (text, None);
+    }
     if let Some((encoding, length)) = Encoding::for_bom(bytes) {
         let text = encoding.decode_without_bom_handling(&bytes[length..]).0;
         return (text.trim_start_matches('\u{feff}').to_string(), None);
@@ -94,6 +97,21 @@ pub fn decoded(bytes: &[u8], declared: Option<&str>) -> (String, Option<&'static
     }
 }
 
+/// Decodes UTF-32, known by its byte order mark. That of UTF-32LE begins with that of UTF-16LE.
+fn utf32(bytes: &[u8]) -> Option<String> {
+    let number: fn([u8; 4]) -> u32 = match bytes {
+        [0xff, 0xfe, 0, 0, ..] => u32::from_le_bytes,
+        [0, 0, 0xfe, 0xff, ..] => u32::from_be_bytes,
+        _ => return None,
+    };
+    let letter = |unit: &[u8]| {
+        let unit = <[u8; 4]>::try_from(unit).ok();
+        unit.and_then(|unit| char::from_u32(number(unit)))
+            .unwrap_or(char::REPLACEMENT_CHARACTER)
+    };
+    Some(bytes[4..].chunks(4).map(letter).collect())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -103,6 +121,15 @@ mod tests {
     fn encodings_are_marked_declared_or_guessed() {
         assert_eq!(decoded("naïve".as_bytes(), None), ("naïve".into(), None));
         assert_eq!(decoded(b"\xff\xfeh\0i\0", None), ("hi".into(), None));
+        for bytes in [u32::to_le_bytes, u32::to_be_bytes] {
+            let wide: Vec<u8> = "\u{feff}naïve 羊 🐑"
+                .chars()
+                .map(u32::from)
+                .flat_map(bytes)
+                .collect();
+            assert_eq!(decoded(&wide, Some("utf-16")), ("naïve 羊 🐑".into(), None));
+            assert!(decoded(&wide[..wide.len() - 1], None).0.ends_with("羊 \u{fffd}"));
+        }
         assert_eq!(decoded(b"caf\xe9", Some("iso-8859-1")), ("café".into(), None));
         let (text, guess) = decoded(b"Das Gr\xfcn der B\xe4ume im Fr\xfchling", None);
         assert_eq!(

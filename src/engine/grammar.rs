@@ -26,9 +26,10 @@ use constraint::Constraint;
 /// ones, which real vocabularies lack.
 const LONGEST_TOKEN: usize = 1000;
 
-/// White space between the parts of a JSON text. Bounded, or a model that likes line breaks could
-/// go on with them for ever; long enough for objects nested ten deep and indented by four.
-const WHITE_SPACE: &str = r"[\x20\x0A\x0D\x09]{1,40}";
+/// White space between the parts of a JSON text: blanks, or one line break and an indent, so that a
+/// model that likes line breaks does not fill an answer with them; long enough for objects nested
+/// ten deep and indented by four.
+const WHITE_SPACE: &str = r"(\x0D?\x0A[\x20\x09]{0,40}|[\x20\x09]{1,40})";
 
 /// The stack of a thread that compiles, in bytes: the library reads definitions that refer to one
 /// another by recursion. Of [`bounds::check`]'s deepest schema it takes a tenth.

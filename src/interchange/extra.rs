@@ -119,7 +119,7 @@ impl Extra {
     }
 
     /// Renames the fields for which `name` returns another name.
-    pub(super) fn renamed(mut self, name: impl Fn(&str) -> Option<String>) -> Extra {
+    pub(super) fn renamed(mut self, mut name: impl FnMut(&str) -> Option<String>) -> Extra {
         for (field, _) in &mut self.fields {
             if let Some(other) = name(field) {
                 *field = other;

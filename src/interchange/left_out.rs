@@ -28,6 +28,8 @@ pub struct LeftOut {
     /// The number of rows read, and how many of them were left out.
     rows: u64,
     count: u64,
+    /// Trees of OpenAssistant that nobody answers. They are none of the rows.
+    unanswered: u64,
     first: Option<String>,
     quiet: bool,
     /// Messages that were not printed yet.
@@ -57,6 +59,7 @@ impl LeftOut {
             policy: policy.clone(),
             rows: 0,
             count: 0,
+            unanswered: 0,
             first: None,
             quiet,
             lines: Vec::new(),
@@ -64,7 +67,7 @@ impl LeftOut {
     }
 
     /// Returns the next row of `reader` that can be read, and the same row parsed. Rows before it
-    /// that cannot be read are left out, or an error.
+    /// that cannot be read are left out, or an error; trees that nobody answers are passed over.
     ///
     /// # Errors
     ///
@@ -79,6 +82,11 @@ impl LeftOut {
                         .expect("a file with rows has a format, or is not opened");
                     match parser.parse(&row) {
                         Ok(parsed) => return Ok(Some((row, parsed))),
+                        Err(_) if parser.is_unanswered_tree(&row) => {
+                            self.rows -= 1;
+                            self.unanswered += 1;
+                            continue;
+                        }
                         Err(error) => (error, Some(row)),
                     }
                 }
@@ -159,6 +167,10 @@ impl LeftOut {
             out.flush()?;
         }
         let (count, rows) = (self.count, self.rows);
+        if rows == 0 && self.unanswered > 0 {
+            let trees = counted(self.unanswered, "tree");
+            return Err(anyhow!("nothing to read: nobody answers the prompt of {trees}"));
+        }
         if count == 0 || count < rows {
             return Ok(());
         }
@@ -180,6 +192,12 @@ impl LeftOut {
             out.commit()?;
         }
         let (count, rows) = (self.count, self.rows);
+        if self.unanswered > 0 && !self.quiet {
+            eprintln!(
+                "not read: {} that nobody answers",
+                counted(self.unanswered, "tree")
+            );
+        }
         if count == 0 {
             return Ok(0);
         }

@@ -87,6 +87,16 @@ impl RowParser {
         }
     }
 
+    /// Whether the row is a tree of OpenAssistant without any answer.
+    pub fn is_unanswered_tree(&self, row: &Row) -> bool {
+        let is_of_trees = matches!(self.format, Format::Oasst | Format::OasstAll);
+        let prompt_is = |fields: Fields<'_>| {
+            let prompt = fields.get("prompt");
+            prompt.is_some_and(|prompt| is_tree(prompt) && oasst::is_unanswered(prompt))
+        };
+        is_of_trees && object(&self.file, row).is_ok_and(prompt_is)
+    }
+
     /// Parses a row.
     ///
     /// # Errors

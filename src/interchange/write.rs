@@ -3,7 +3,7 @@
 //! - [`packing`]: the shape and the compression of a file, by its name.
 //! - `record`: a row as a record of a format; `dialect`: its conversation; `tree`: conversations
 //!   that begin alike; `table`: records as columns.
-//! - `reasoning`: rows without it.
+//! - `untaken`: names for what a row has besides. `reasoning`: rows without it.
 //! - [`row_writer`]: rows of one file copied to another; `schema`, `parquet_file`: Parquet.
 
 mod dialect;
@@ -16,6 +16,7 @@ pub mod row_writer;
 mod schema;
 mod table;
 mod tree;
+mod untaken;
 
 use std::{
     io::{self, BufWriter, Write},

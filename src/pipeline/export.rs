@@ -8,8 +8,12 @@ use futures::StreamExt;
 
 use crate::{
     atomic_file::{AtomicFile, cannot_write},
-    interchange::write::{self, ExportFormat, ExportOptions, packing::Packed},
+    interchange::{
+        turns,
+        write::{self, ExportFormat, ExportOptions, packing::Packed},
+    },
     store::{Filter, Store},
+    task::{ExportRow, Turn},
 };
 
 /// What was written.
@@ -41,7 +45,7 @@ pub async fn export(
     let optional = store.export_needs().await?;
     let without_output = Cell::new(0);
     let rows = store.export_rows(filter, min_score).await?.inspect(|row| {
-        if row.as_ref().is_ok_and(|row| row.output.trim().is_empty()) {
+        if row.as_ref().is_ok_and(says_nothing) {
             without_output.set(without_output.get() + 1);
         }
     });
@@ -55,4 +59,44 @@ pub async fn export(
         rows,
         without_output: without_output.get(),
     })
+}
+
+/// Whether an example has no output. The first answer of a conversation may only call tools, and
+/// what a tool says follows a call.
+fn says_nothing(row: &ExportRow) -> bool {
+    if !row.output.trim().is_empty() {
+        return false;
+    }
+    let messages = turns::from_answer(&row.output, row.extra.as_deref(), row.turns.as_deref());
+    let is_called = messages.get(1).is_some_and(|next| next.role != Turn::USER);
+    messages.len() < 2 || !(is_called || messages[0].calls_tools())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_that_calls_tools_is_an_output() {
+        let row = |extra: Option<&str>, turns: Option<&str>| ExportRow {
+            task_id: 1,
+            source_id: None,
+            name: None,
+            instruction: "q".into(),
+            input: String::new(),
+            output: String::new(),
+            is_classification: false,
+            system: None,
+            extra: extra.map(str::to_owned),
+            turns: turns.map(str::to_owned),
+            fields: Vec::new(),
+        };
+        let calls = Some(r#"{"messages":[{},{"tool_calls":[1]}]}"#);
+        let tool = Some(r#"[{"role":"tool","content":"1"},{"role":"assistant","content":"a"}]"#);
+        let user = Some(r#"[{"role":"user","content":"r"},{"role":"assistant","content":"a"}]"#);
+        assert!(!says_nothing(&row(calls, tool)) && !says_nothing(&row(calls, user)));
+        assert!(!says_nothing(&row(None, tool)));
+        assert!(says_nothing(&row(None, user)) && says_nothing(&row(None, None)));
+        assert!(says_nothing(&row(calls, None)));
+    }
 }

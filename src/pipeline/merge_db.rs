@@ -62,7 +62,7 @@ pub struct MergedInput {
     pub near_duplicates: i64,
     /// Its tasks that are near-duplicates, and stay because somebody accepted them.
     pub kept_by_people: i64,
-    /// The action of these rejections.
+    /// The action of these rejections; none after a dry run.
     pub action: Option<i64>,
 }
 
@@ -103,12 +103,15 @@ pub async fn merge(config: &MergeDbConfig, quiet: bool) -> Result<MergedDb> {
         .unwrap_or(merged.threshold);
     reject_near_duplicates(&draft, &mut merged, quiet).await?;
     merged.tasks = draft.tasks().await?;
-    if !config.dry_run {
-        record(draft.store(), config, &merged).await?;
-        neighbors::complete(draft.store(), quiet).await?;
-        Figures::load(draft.store()).await?;
-        draft.publish().await?.close().await;
+    if config.dry_run {
+        // There is no dataset in which the actions could be taken back.
+        merged.inputs.iter_mut().for_each(|input| input.action = None);
+        return Ok(merged);
     }
+    record(draft.store(), config, &merged).await?;
+    neighbors::complete(draft.store(), quiet).await?;
+    Figures::load(draft.store()).await?;
+    draft.publish().await?.close().await;
     Ok(merged)
 }
 

@@ -122,6 +122,11 @@ fn unknown(commands: &[Options], entry: &Entry, place: &Place) -> anyhow::Error 
     if let Some((name, instead)) = SECRETS.iter().find(|(name, _)| *name == key) {
         return anyhow!("{place}: `{name}` is a secret, and does not belong into a file\nhint: {instead}");
     }
+    if key == "validator" {
+        return anyhow!(
+            "{place}: `validator` runs a program, and no file says that\nhint: type it on the command line"
+        );
+    }
     if matches!(key.as_str(), "config" | "no-config") {
         return anyhow!("{place}: `{key}` says where settings stand\nhint: it is for the command line");
     }

@@ -3,9 +3,7 @@
 use futures::{Stream, StreamExt};
 use sqlx::{FromRow, Row, sqlite::SqliteRow};
 
-use serde_json::Value;
-
-use super::fields::{Field, Values};
+use super::fields::{Field, Values, values::parsed};
 use super::rows::rows_of;
 use super::{Error, Filter, Result, Store};
 use crate::store::query::query_plan::{BY_ID, Goal};
@@ -61,20 +59,32 @@ impl FromRow<'_, SqliteRow> for ExportRow {
     }
 }
 
-/// The fields that have a value for a task, or of which somebody took it away, with their values;
-/// and the other fields of the first row that the task came from.
-const FIELDS: &str = ",
+/// The fields that have a value for a task, or of which somebody took it away: each with its
+/// values, numbers with all digits, and with the JSON text that the task's first row has of it.
+const FIELDS: &str = r#",
     (
-        SELECT nullif(json_group_array(json_array(id, json(list))), '[]')
+        SELECT nullif(json_group_array(json_array(id, json(list), said)), '[]')
         FROM (
             SELECT
                 field.id AS id,
                 (
-                    SELECT json_group_array(value)
+                    SELECT '[' || coalesce(group_concat(iif(
+                        typeof(value) = 'real', printf('%!.17g', value), json_quote(value)
+                    )), '') || ']'
                     FROM (
                         SELECT value FROM field_value WHERE field_id = field.id AND task_id = task.id ORDER BY value
                     )
-                ) AS list
+                ) AS list,
+                (
+                    SELECT coalesce(
+                        first.extra -> ('$."' || replace(field.name, '\', '\\') || '"'),
+                        first.extra -> ('$."' || replace(field.column_name, '\', '\\') || '"')
+                    ) || ''
+                    FROM instance AS first
+                    WHERE first.task_id = task.id
+                    ORDER BY first.ordinal
+                    LIMIT 1
+                ) AS said
             FROM field
             WHERE field.hidden_at IS NULL
                 AND (
@@ -83,30 +93,24 @@ const FIELDS: &str = ",
                 )
             ORDER BY field.id
         )
-    ) AS fields,
-    (SELECT first.extra FROM instance AS first WHERE first.task_id = task.id ORDER BY ordinal LIMIT 1) AS first_extra";
+    ) AS fields"#;
 
 /// Returns the fields of a row.
 fn fields_of(row: &SqliteRow, known: &[Field]) -> Result<Vec<ExportField>> {
     let Some(list) = row.try_get::<Option<String>, _>("fields")? else {
         return Ok(Vec::new());
     };
-    let first: Option<String> = row.try_get("first_extra")?;
-    let first: Value = first
-        .and_then(|extra| serde_json::from_str(&extra).ok())
-        .unwrap_or_default();
     let mut fields = Vec::new();
-    for (id, values) in rows_of::<(i64, Values)>(&list)? {
+    for (id, values, said) in rows_of::<(i64, Values, Option<String>)>(&list)? {
         let Some(field) = known.iter().find(|field| field.id == id) else {
             continue;
         };
-        let said = first.get(&field.name).or_else(|| first.get(&field.column_name));
-        let was = said.and_then(|said| field.of_json(said).ok());
+        let was = said.and_then(|said| field.of_json(&parsed(&said)).ok());
         fields.push(ExportField {
             name: field.name.clone(),
             column: field.column_name.clone(),
             value: (!values.is_empty()).then(|| field.to_json(&values).to_string()),
-            is_edited: !was.is_some_and(|was| was.are(&values)),
+            is_edited: !was.is_some_and(|was| was.are_kept_as(&values)),
         });
     }
     Ok(fields)

@@ -167,6 +167,14 @@ pub enum Error {
         /// The most similar reason, if one is similar.
         nearest: Option<String>,
     },
+    /// No judge has scored by a criterion of this name.
+    #[error("no judge has scored by a criterion `{}`\nhint: there are: {}", clean(criterion), known.iter().map(|name| clean(name)).collect::<Vec<_>>().join(", "))]
+    NoCriterion {
+        /// What was asked for.
+        criterion: String,
+        /// Those that there are.
+        known: Vec<String>,
+    },
     /// The id names no pair of a comparison.
     #[error("no pair {id}")]
     NoPair {
@@ -205,7 +213,7 @@ pub enum Error {
         /// The message's place.
         place: i64,
     },
-    /// A turn without a question or without an answer was to be added.
+    /// A turn would have no question or no answer.
     #[error("task {id}: a turn has a question and an answer, and one is empty")]
     EmptyTurn {
         /// The task.

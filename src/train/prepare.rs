@@ -128,13 +128,7 @@ pub fn prepare(job: &TrainJob, mut ranks: Ranks, quiet: bool) -> Result<Run> {
     };
     ranks.set_alone(false);
     agree(&ranks, &state, done)?;
-    ranks.exchange_on(device)?;
-    if ranks.has_others() && ranks.exchanges_on(device) != device {
-        say(
-            quiet,
-            "warning: ranks exchange by Gloo, through host memory, which is slow: not all of them have libnccl.so.2, or EWE_NCCL is 0",
-        );
-    }
+    exchange_on(&mut ranks, device, quiet)?;
     let kept = KeptSteps {
         parts: job.keep_checkpoints,
         total: settings.schedule.total,
@@ -157,6 +151,18 @@ pub fn prepare(job: &TrainJob, mut ranks: Ranks, quiet: bool) -> Result<Run> {
         curve: HeldOutCurve::default(),
         ranks,
     })
+}
+
+/// Has ranks exchange what is on GPUs there, and warns where they cannot.
+fn exchange_on(ranks: &mut Ranks, device: Device, quiet: bool) -> Result<()> {
+    ranks.exchange_on(device)?;
+    if ranks.has_others() && ranks.exchanges_on(device) != device {
+        say(
+            quiet,
+            "warning: ranks exchange by Gloo, through host memory, which is slow: not all of them have libnccl.so.2, or EWE_NCCL is 0",
+        );
+    }
+    Ok(())
 }
 
 /// Sets what a run chooses by the memory that is free. A resumed run keeps its settings: less may
@@ -299,7 +305,7 @@ impl EncodedRows {
         model::drop_tokenizer(tokenizer);
         let remarks = encoded.remarks.iter();
         remarks.for_each(|remark| say(quiet, &format!("warning: {remark}")));
-        list_left_out(&encoded.left_out, quiet);
+        list_left_out(&encoded.left_out, !encoded.train.is_empty(), quiet);
         if encoded.train.is_empty() {
             bail!(
                 "there is nothing to train on: {}, {} left out, {} held out\nhint: {}",
@@ -503,8 +509,8 @@ fn resume(
     Ok(saved.step)
 }
 
-/// Prints the first rows that were left out, and where the rest is listed.
-fn list_left_out(left_out: &[LeftOut], quiet: bool) {
+/// Prints the first rows that were left out, and where a run lists the rest.
+fn list_left_out(left_out: &[LeftOut], is_run: bool, quiet: bool) {
     if left_out.is_empty() {
         return;
     }
@@ -516,6 +522,11 @@ fn list_left_out(left_out: &[LeftOut], quiet: bool) {
         say(quiet, &format!("  {}: {}", row.id, row.reason));
     }
     if left_out.len() > LISTED {
-        say(quiet, "  … (left_out.jsonl in --out lists all)");
+        let listed = if is_run {
+            " (left_out.jsonl in --out lists all)"
+        } else {
+            ""
+        };
+        say(quiet, &format!("  …{listed}"));
     }
 }

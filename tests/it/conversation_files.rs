@@ -312,3 +312,115 @@ fn reasoning_is_written_or_left_out_and_shown_apart() {
         "{shown}"
     );
 }
+
+/// Exports what was imported to `name`, and imports it into a dataset of one seed.
+fn exported_and_read(dir: &Dir, format: &str, name: &str) -> Dir {
+    let arguments = [
+        "export", "--db", "d.db", "--format", format, "--origin", "import", "--out", name,
+    ];
+    ewe(dir, &arguments).success();
+    let other = Dir::new();
+    one_seed(&other);
+    std::fs::copy(dir.path(name), other.path(name)).unwrap();
+    import_file(&other, name).success();
+    other
+}
+
+/// A field of a row that has the name of the input, or of a system message, in another format.
+#[test]
+fn other_fields_do_not_become_parts_of_the_task() {
+    let dir = Dir::new();
+    one_seed(&dir);
+    let question = json!({"role": "user", "content": "What is a ewe called?"});
+    let answer = json!({"role": "assistant", "content": "A sheep."});
+    let row = json!({"messages": [question, answer], "input": "stray", "history": [["p", "b"]]});
+    dir.write("rows.jsonl", format!("{row}\n"));
+    import_file(&dir, "rows.jsonl").success();
+    let texts =
+        "select instruction, system, input, output, turns from task join instance on task_id = task.id
+        where origin = 'import' order by instance.id";
+    let said = dir.sql(texts);
+    for format in [
+        "dolly",
+        "alpaca",
+        "completion",
+        "chat",
+        "sharegpt",
+        "self-instruct",
+        "oasst",
+    ] {
+        let other = exported_and_read(&dir, format, "x.jsonl");
+        assert_eq!(other.sql(texts), said, "{format}: {}", dir.read("x.jsonl"));
+    }
+    exported_and_read(&dir, "dolly", "x.jsonl");
+    let dolly: Value = serde_json::from_str(&dir.read("x.jsonl")).unwrap();
+    assert_eq!(
+        (&dolly["context"], &dolly["ewe_input"]),
+        (&json!(""), &json!("stray"))
+    );
+}
+
+#[test]
+fn trees_that_nobody_answers_are_not_read() {
+    const PROMPT: &str = r#"{"prompt":{"text":"Anybody?","role":"prompter","replies":[]}}"#;
+    let dir = Dir::new();
+    one_seed(&dir);
+    let answered = PROMPT.replace("[]", r#"[{"text":"Yes.","role":"assistant","replies":[]}]"#);
+    dir.write("trees.jsonl", format!("{PROMPT}\n{answered}\n"));
+    let said = import_file(&dir, "trees.jsonl").success().stderr();
+    assert!(said.contains("not read: 1 tree that nobody answers"), "{said}");
+    assert_eq!(
+        dir.sql("select output, source_row from instance where task_id > 1"),
+        [["Yes.", "2"]]
+    );
+    dir.write("none.jsonl", format!("{PROMPT}\n{PROMPT}\n"));
+    let said = import_file(&dir, "none.jsonl").failure(1).stderr();
+    assert!(said.contains("nobody answers the prompt of 2 trees"), "{said}");
+    // Where a question is enough, it is one.
+    let filter = ["filter", "none.jsonl", "--rules", "none", "--json"];
+    let counts = as_json(ewe(&dir, &filter));
+    assert_eq!(counts["rows"], 2, "{counts}");
+}
+
+/// Messages with names of their own, and without those of the messages before them.
+#[test]
+fn names_of_messages_are_written_where_rows_have_them() {
+    let dir = Dir::new();
+    one_seed(&dir);
+    let message = |role: &str, text: &str, name: Option<&str>| match name {
+        Some(name) => json!({"role": role, "content": text, "message_id": name}),
+        None => json!({"role": role, "content": text}),
+    };
+    let rows = [
+        json!({"messages": [message("user", "q", Some("m1")), message("assistant", "a", Some("m2"))]}),
+        json!({"messages": [message("user", "r", Some("m3")), message("assistant", "b", None)]}),
+        json!({"messages": [message("user", "s", None), message("assistant", "c", Some("m4"))]}),
+    ];
+    dir.write("rows.jsonl", rows.map(|row| format!("{row}\n")).concat());
+    import_file(&dir, "rows.jsonl").success();
+    let other = exported_and_read(&dir, "oasst", "trees.jsonl");
+    exported_and_read(&other, "oasst", "again.jsonl");
+    assert_eq!(other.read("again.jsonl"), dir.read("trees.jsonl"));
+    exported_and_read(&other, "chat", "chat.jsonl");
+    exported_and_read(&dir, "chat", "chat.jsonl");
+    assert_eq!(other.read("chat.jsonl"), dir.read("chat.jsonl"));
+}
+
+/// In Alpaca's `history`, the first question of a conversation has no input of its own.
+#[test]
+fn a_conversation_stays_in_its_task() {
+    let dir = Dir::new();
+    one_seed(&dir);
+    let later = json!([{"role": "user", "content": "u"}, {"role": "assistant", "content": "v"}]);
+    let instances = json!([{"input": "a", "output": "b", "ewe_turns": later}, {"input": "c", "output": "d"}]);
+    let row = json!({"instruction": "Several.", "instances": instances, "is_classification": false});
+    dir.write("rows.jsonl", format!("{row}\n"));
+    import_file(&dir, "rows.jsonl").success();
+    let texts =
+        "select task_id, instruction, input, output, turns from task join instance on task_id = task.id
+        where origin = 'import' order by instance.id";
+    for name in ["x.jsonl", "x.parquet"] {
+        let other = exported_and_read(&dir, "alpaca", name);
+        assert_eq!(other.sql(texts), dir.sql(texts), "{name}");
+    }
+}

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use crate::{
     formats::one_seed,
+    page::Page,
     shell::Dir,
     support::{ewe, import_file},
 };
@@ -155,4 +156,82 @@ fn filtered_conversations_are_written_unchanged() {
         let rows = dir.sql("select instruction from task where origin = 'import' order by id");
         assert_eq!(rows, [["Name a river."], ["Why is the sky blue?"]], "{name}");
     }
+}
+
+/// A conversation of two turns, and one whose first answer only calls a tool.
+fn two_conversations() -> Dir {
+    let dir = Dir::new();
+    one_seed(&dir);
+    let said = |role: &str, text: &str| json!({"role": role, "content": text});
+    let call = json!({"role": "assistant", "content": null, "tool_calls": [{"id": "1"}]});
+    let rows = [
+        json!({"messages": [said("user", "q"), said("assistant", "a"), said("user", "r"), said("assistant", "b")]}),
+        json!({"messages": [said("user", "w"), call, said("tool", "12"), said("assistant", "It is 12.")]}),
+    ];
+    dir.write("rows.jsonl", rows.map(|row| format!("{row}\n")).concat());
+    import_file(&dir, "rows.jsonl").success();
+    ewe(&dir, &["accept", "--db", "d.db", "2-3"]).success();
+    dir
+}
+
+#[test]
+fn no_message_of_a_conversation_is_emptied() {
+    let dir = two_conversations();
+    let edit = |task: &str, rest: &[&str]| ewe(&dir, &[&["edit", "--db", "d.db", task], rest].concat());
+    let before = dir.sql("select instruction, output, turns from task join instance on task_id = task.id");
+    for (task, rest) in [
+        ("2", &["--turn", "0="][..]),
+        ("2", &["--turn", "1= \u{200b}"]),
+        ("2", &["--output", ""]),
+        ("2", &["--instruction", " "]),
+        ("3", &["--turn", "1="]),
+        ("3", &["--instruction", ""]),
+    ] {
+        let said = edit(task, rest).failure(1).stderr();
+        assert!(
+            said.contains("has a question and an answer, and one is empty"),
+            "{rest:?}: {said}"
+        );
+    }
+    // A turn after an answer that says nothing.
+    edit("1", &["--output", ""]).success();
+    edit("1", &["--question", "And?", "--answer", "So."]).failure(1);
+    ewe(&dir, &["undo", "--db", "d.db"]).success();
+    let page = Page::start(&dir, &[]);
+    let instance = json!({"ordinal": 0, "turns": [{"place": 1, "content": ""}]});
+    let (_, task) = page.get("/api/tasks/2");
+    let body = json!({"version": task["version"], "instances": [instance]});
+    let (status, error) = page.post("/api/tasks/2/edit", &body);
+    assert_eq!(status, 400, "{error}");
+    drop(page);
+    let after = dir.sql("select instruction, output, turns from task join instance on task_id = task.id");
+    assert_eq!(after, before);
+    // What a tool says may be empty.
+    edit("3", &["--turn", "0="]).success();
+    ewe(&dir, &["check", "--db", "d.db"]).success();
+}
+
+#[test]
+fn check_finds_messages_that_say_nothing() {
+    let dir = two_conversations();
+    dir.sql("update instance set turns = json_set(turns, '$[0].content', '', '$[1].content', ' ') where task_id = 2");
+    let said = ewe(&dir, &["check", "--db", "d.db"]).failure(1).stdout();
+    assert!(
+        said.contains("instance 2: its task was accepted, and a message of its conversation is empty"),
+        "{said}"
+    );
+    assert!(!said.contains("instance 3"), "{said}");
+    // Each can be mended by itself.
+    for text in ["0=r", "1=b"] {
+        ewe(&dir, &["edit", "--db", "d.db", "2", "--turn", text]).success();
+    }
+    ewe(&dir, &["check", "--db", "d.db"]).success();
+}
+
+#[test]
+fn an_answer_that_only_calls_tools_is_no_empty_output() {
+    let dir = two_conversations();
+    let export = ["export", "--db", "d.db", "--format", "chat", "--out", "x.jsonl"];
+    let said = ewe(&dir, &export).success().stderr();
+    assert!(!said.contains("warning"), "{said}");
 }

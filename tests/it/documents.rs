@@ -403,6 +403,9 @@ fn manual_pages_are_rendered_by_a_program() {
     let broken = programs(&dir, &[("groff", "kill -9 $$")]);
     let said = text(&broken).failure(1).stderr();
     assert!(said.contains("groff ended with signal: 9"), "{said}");
+    let partly = programs(&dir, &[("groff", &format!("{page}; exit 2"))]);
+    let said = text(&partly).failure(1).stderr();
+    assert!(said.contains("groff ended with exit status: 2"), "{said}");
     let endless = programs(&dir, &[("groff", "yes 'and on'")]);
     let said = text(&endless).failure(1).stderr();
     assert!(said.contains("too large"), "{said}");

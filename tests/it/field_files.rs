@@ -390,3 +390,73 @@ fn parquet_has_a_column_for_each_field() {
     let has = |name: &str| bytes.windows(name.len()).any(|part| part == name.as_bytes());
     assert!(["difficulty", "minutes", "ewe_name"].into_iter().all(has));
 }
+
+/// Rows with these fields beside the texts.
+fn rows(fields: impl IntoIterator<Item = String>) -> String {
+    let row = |(at, fields): (usize, String)| {
+        format!("{{\"instruction\":\"Do{at} this{at}.\",\"input\":\"\",\"output\":\"x\",{fields}}}\n")
+    };
+    fields.into_iter().enumerate().map(row).collect()
+}
+
+#[test]
+fn a_value_that_no_field_can_have_ends_the_import_before_it_writes() {
+    let many = (0..3_000).map(|at| match at {
+        2_900 => r#""s":"nul\u0000x""#.to_owned(),
+        _ => format!(r#""s":"{at}""#),
+    });
+    let dir = empty(&rows(many));
+    let refused = import(&dir, &["rows.jsonl", "--fields", "s"]).failure(1).stderr();
+    assert!(
+        refused.contains("rows.jsonl:2901:1: column `s` has a text with a null character")
+            && refused.contains("hint: --keep-going")
+            && !refused.contains("the same command"),
+        "{refused}"
+    );
+    let imported = "select count(*) from task where origin = 'import'";
+    assert_eq!(number(&dir, imported), 0);
+    assert_eq!(number(&dir, "select count(*) from field"), 0);
+    let kept = import(&dir, &["rows.jsonl", "--fields", "s", "--keep-going"]).success();
+    assert!(
+        kept.stderr().contains("left out: 1 of 3000 rows"),
+        "{}",
+        kept.stderr()
+    );
+    assert_eq!(number(&dir, imported), 2_999);
+    assert_eq!(number(&dir, "select count(*) from field_value"), 2_999);
+    // With `all`, the column is one that becomes no field.
+    let dir = empty(&dir.read("rows.jsonl"));
+    let all = import(&dir, &["rows.jsonl", "--fields", "all"])
+        .success()
+        .stdout();
+    assert!(all.contains("no fields, but kept beside the texts: `s`"), "{all}");
+    assert_eq!(number(&dir, imported), 3_000);
+}
+
+#[test]
+fn lists_that_are_no_tags_are_left_out_by_row() {
+    let fields = [
+        r#""t":["ok"]"#,
+        r#""t":[5]"#,
+        r#""t":["a\u0000"]"#,
+        r#""t":7,"n":1"#,
+    ];
+    let dir = empty(&rows(fields.map(str::to_owned)));
+    import(&dir, &["rows.jsonl", "--fields", "t"])
+        .refused("rows.jsonl:2:1: column `t` has a list of something else than short texts");
+    let kept = import(&dir, &["rows.jsonl", "--fields", "t", "--keep-going"]).success();
+    assert!(
+        kept.stderr().contains("left out: 3 of 4 rows"),
+        "{}",
+        kept.stderr()
+    );
+    assert_eq!(
+        self::fields(&dir),
+        [(
+            "t".to_owned(),
+            "tags".to_owned(),
+            json!([{"value": "ok", "tasks": 1}])
+        )]
+    );
+    ewe(&dir, &["check", "--db", "d.db"]).success();
+}

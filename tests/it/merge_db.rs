@@ -339,6 +339,13 @@ fn what_somebody_accepted_stays_and_the_threshold_is_that_of_the_runs() {
     assert!(said.contains("1 kept because they are accepted"), "{said}");
     assert_eq!(dir.sql(reviews), [["pending"], ["rejected"], ["accepted"]]);
     checked(&dir);
+    // A dry run rejects nothing that could be taken back.
+    let (_, ran) = merge(&[&one, &two], &["--dry-run"]);
+    let would = ran.success().stdout();
+    assert!(
+        would.contains("1 rejected as a near-duplicate") && !would.contains("ewe undo"),
+        "{would}"
+    );
     let (dir, _) = merge(&[&one, &two], &["--threshold", "0.9"]);
     assert_eq!(dir.sql(reviews), [["pending"], ["pending"], ["accepted"]]);
     // Five of six words are shared: 0.833.

@@ -67,6 +67,11 @@ fn what_is_divided_is_gathered_and_added_up_by_nccl() {
 }
 
 #[test]
+fn a_divided_base_is_gathered_by_nccl() {
+    is_as_gloo("--method lora --lora-rank 4 --quantize nf4 --shard all --ranks 2");
+}
+
+#[test]
 fn replicas_have_groups_of_their_own() {
     is_as_gloo("--method full --shard 2 --ranks 4 --update-in-backward");
 }

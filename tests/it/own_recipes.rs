@@ -139,6 +139,11 @@ fn faults_of_a_file_are_named_with_line_and_key() {
             "parser = \"list\"",
             "unknown variant `list`",
         ),
+        (
+            "examples = 3",
+            "examples = 100000",
+            "mine.toml:2: `examples` is 100000: want at most 100",
+        ),
         ("parser = \"numbered\"", "parser = \"json\"", "wants `fields`"),
         (
             "parser = \"numbered\"",

@@ -116,6 +116,9 @@ fn criteria_are_scored_with_reasons_and_their_mean_is_the_score() {
         [false, false, false, true]
     );
     assert_eq!(chosen("score < 2"), [false, true, false, false]);
+    let misspelt = ["list", "--db", "d.db", "--where", "rubric.acuracy is null"];
+    ewe(&dir, &misspelt)
+        .refused("no judge has scored by a criterion `acuracy`\nhint: there are: accuracy, tone");
     let export = [
         "export",
         "--db",

@@ -288,6 +288,43 @@ fn an_opinion_that_a_decision_rests_on_is_not_taken_back_before_it() {
     checked(&dir);
 }
 
+/// What was taken back is as if it had not been, so actions before it can be taken back in turn.
+#[test]
+fn after_a_change_of_mind_all_is_taken_back_step_by_step() {
+    let (dir, first) = with_team();
+    let settled = |what: &str| assert_eq!(review(&dir, first), what);
+    for (who, what) in [
+        ("anna", "accept"),
+        ("ben", "accept"),
+        ("ben", "reject"),
+        ("anna", "reject"),
+    ] {
+        says(&dir, who, what, first).success();
+    }
+    settled("rejected");
+    for then in ["pending", "accepted", "pending", "pending"] {
+        run(&dir, "undo").success();
+        settled(then);
+    }
+    // The assignment is next, and all comes back.
+    run(&dir, "undo").success();
+    assert_eq!(
+        number(&dir, "select count(*) from assignment where withdrawn_at is null"),
+        0
+    );
+    for then in ["pending", "pending", "accepted", "pending", "rejected"] {
+        run(&dir, "undo --redo").success();
+        settled(then);
+    }
+    // A decision that came back counts again.
+    let of_anna = number(&dir, "select min(group_id) from revision where about = 'opinion'");
+    run(&dir, "undo").success();
+    run(&dir, "undo").success();
+    settled("accepted");
+    run(&dir, &format!("undo {of_anna}")).refused("was changed since");
+    checked(&dir);
+}
+
 #[test]
 fn withdrawing_the_last_who_has_not_spoken_decides() {
     let (dir, first) = with_team();

@@ -187,3 +187,21 @@ fn utf_16_without_a_byte_order_mark_is_read() {
         ]
     );
 }
+
+#[test]
+fn a_folder_without_rows_is_named() {
+    let dir = Dir::new();
+    one_seed(&dir);
+    std::fs::create_dir(dir.path("none")).unwrap();
+    dir.write("none/readme.md", "Nothing yet.");
+    for said in [
+        ewe(&dir, &["filter", "none", "--rules", "none"]).failure(1),
+        import_file(&dir, "none").failure(1),
+    ] {
+        let said = said.stderr();
+        assert!(
+            said.contains("`none` is a folder without a file of rows\nhint: give a file of rows"),
+            "{said}"
+        );
+    }
+}

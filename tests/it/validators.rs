@@ -205,6 +205,66 @@ fn programs_that_fail_are_named_with_their_row_and_the_others_have_verdicts() {
 }
 
 #[test]
+fn a_validation_without_any_verdict_fails() {
+    for (command, wanted) in [
+        ("./gone", "not found"),
+        ("echo hi", "answered 'hi'"),
+        ("exit 3", "ended with exit code 3 without an answer"),
+    ] {
+        let dir = imported("");
+        let line = [
+            "validate",
+            "--db",
+            "d.db",
+            "--origin",
+            "import",
+            "--validator",
+            command,
+        ];
+        let error = ewe(&dir, &line).failure(1).stderr();
+        assert!(
+            error.contains("no row has a verdict: the validator gave none on 4 rows; the first, task ")
+                && error.contains(wanted)
+                && error.contains("hint: mend"),
+            "{command}: {error}"
+        );
+        let said = ewe(&dir, &[&line[..], &["--json"]].concat()).failure(1).stdout();
+        let said: serde_json::Value = serde_json::from_str(&said).unwrap();
+        assert_eq!(said["failed"].as_u64(), Some(4), "{said}");
+    }
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn processes_that_leave_the_group_are_killed_too() {
+    let seconds = format!("9753{}", std::process::id());
+    let dir = imported("");
+    let command = format!("timeout 300000 sleep {seconds}; echo");
+    let line = [
+        "validate",
+        "--db",
+        "d.db",
+        "--origin",
+        "import",
+        "--validator",
+        &command,
+        "--validator-timeout",
+        "1",
+        "--validator-jobs",
+        "4",
+    ];
+    let error = ewe(&dir, &line).failure(1).stderr();
+    assert!(error.contains("took more than 1s"), "{error}");
+    // The command line of a process that has ended is empty.
+    let is_left = || {
+        let processes = std::fs::read_dir("/proc").unwrap().flatten();
+        let mut lines = processes.filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok());
+        lines.any(|line| String::from_utf8_lossy(&line).contains(&seconds))
+    };
+    until("the end of all processes", || !is_left());
+}
+
+#[test]
 fn an_interrupted_validation_goes_on() {
     let dir = imported(&no_castle("time.sleep(0.05)"));
     let row = |i: usize| {

@@ -111,6 +111,10 @@ fn say(out: &mut impl Write, args: &Args, dealt: &Dealt) -> std::io::Result<()> 
     let Some(change) = &dealt.change else {
         let chosen = counted(dealt.chosen, "task");
         return match (args.withdraw, dealt.chosen) {
+            (false, 0) if args.ids.is_empty() && args.select.filter().is_empty() => writeln!(
+                out,
+                "nothing to do: no task is pending; ids, or options such as --review accepted, choose others"
+            ),
             (_, 0) => writeln!(out, "nothing to do: no such task"),
             (true, _) => writeln!(out, "nothing to do: {chosen}, and nobody to withdraw"),
             (false, _) => writeln!(

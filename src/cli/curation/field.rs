@@ -31,7 +31,7 @@ pub struct Args {
     pub db: PathBuf,
 
     /// What its values are: text, number, flag (yes or no), choice or tags [default: choice with
-    /// --values, otherwise text]
+    /// --values, otherwise text; a field that was removed comes back as it was]
     #[arg(long = "type", id = "field_type", value_name = "TYPE")]
     pub kind: Option<FieldType>,
 
@@ -111,13 +111,9 @@ async fn act(store: &Store, args: &Args, action: Action) -> anyhow::Result<(Fiel
     });
     Ok(match (action, args.names.as_slice()) {
         (Action::Add, [name]) => {
-            let by_values = match args.values.is_empty() {
-                true => FieldType::Text,
-                false => FieldType::Choice,
-            };
             let new = NewField {
                 name: name.clone(),
-                kind: args.kind.unwrap_or(by_values),
+                kind: args.kind,
                 choices: args.values.clone(),
                 key: key.filter(|key| !key.is_empty()),
             };

@@ -155,7 +155,7 @@ fn assignments(fields: &[Field], words: &[Word]) -> Result<Vec<Assignment>, crat
         if found.iter().any(|other| other.field.id == field.id) {
             let name = clean(&field.name);
             return Err(wrong(format!(
-                "two values for field `{name}`\nhint: tags stand in one, with commas between them"
+                "two values for field `{name}`\nhint: tags stand in one, with commas between them; += and -= take a command each"
             ))
             .into());
         }

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 
 use crate::cli::terminal::{clean, counted};
+use crate::documents::apart::{self, Outcome};
 use crate::documents::passage::Cut;
-use crate::documents::pdf::{self, Outcome};
 use crate::documents::read::{self, Reading};
 use crate::documents::source;
 use crate::next::NextCommands;
@@ -195,13 +195,16 @@ fn warn(added: &Added, quiet: bool) {
     }
 }
 
-/// Prints the text of a file. A process of its own does this for each PDF.
+/// Prints the text of a file. Of a PDF, a process of its own prints it to this one.
 fn print_text(args: &Args) -> anyhow::Result<u8> {
     let [path] = args.paths.as_slice() else {
         anyhow::bail!("--text is for one file\nhint: name one");
     };
-    pdf::limit_this_process();
-    let reading = args.reading(false);
+    let is_reader = apart::is_reader();
+    if is_reader {
+        apart::limit_this_process();
+    }
+    let reading = args.reading(!is_reader);
     let read = source::bytes(path, reading.largest).and_then(|bytes| read::read(path, &bytes, &reading));
     let mut out = crate::streams::stdout();
     let code = match read {

@@ -53,7 +53,7 @@ pub struct Args {
 ///
 /// # Errors
 ///
-/// If the validator fails on many rows in a row, or the dataset cannot be read.
+/// If the validator fails on many rows in a row or on all, or the dataset cannot be read.
 pub async fn run(args: &Args, quiet: bool) -> Result<u8> {
     let config = ValidateConfig {
         filter: args.select.filter(),
@@ -80,7 +80,24 @@ pub async fn run(args: &Args, quiet: bool) -> Result<u8> {
     store.close().await;
     let (ending, validated) = result?;
     report(args, ending, &validated);
-    Ok(if ending == Ending::Interrupted { 130 } else { 0 })
+    if ending == Ending::Interrupted {
+        return Ok(130);
+    }
+    match in_vain(&validated) {
+        Some(first) => anyhow::bail!(
+            "no row has a verdict: the validator gave none on {}; the first, {}\nhint: mend the program or its command \
+             line, or raise --validator-timeout or --validator-memory; the same command asks again",
+            counted(validated.faults.count, "row"),
+            clean(first)
+        ),
+        None => Ok(0),
+    }
+}
+
+/// The first row without a verdict, if all that were asked about have none.
+fn in_vain(validated: &Validated) -> Option<&str> {
+    let has_verdicts = validated.accepted > 0 || !validated.rejected.is_empty();
+    validated.faults.first.as_deref().filter(|_| !has_verdicts)
 }
 
 fn report(args: &Args, ending: Ending, validated: &Validated) {
@@ -117,7 +134,10 @@ fn report(args: &Args, ending: Ending, validated: &Validated) {
         rejected.len(),
         counted(validated.asked(), "row")
     );
-    warn(&validated.faults);
+    // If there is no verdict at all, that is the error.
+    if in_vain(validated).is_none() || ending == Ending::Interrupted {
+        warn(&validated.faults);
+    }
     if let Some(change) = &validated.change {
         println!(
             "{} rejected (action {}; `ewe undo` takes it back)",

@@ -351,6 +351,10 @@ impl<'a> ReviewSession<'a> {
                 self.remember(change, id, "edited");
                 self.look_at(id).await
             }
+            Err(error @ Error::EmptyTurn { .. }) => {
+                self.message = error.to_string();
+                Ok(())
+            }
             Err(error) => self.refuse(id, error, Some(edit)).await,
         }
     }

@@ -27,14 +27,11 @@ const LARGEST_PATTERN: usize = 1 << 20;
 #[serde(deny_unknown_fields)]
 struct RecipeForm {
     name: Option<Spanned<String>>,
-    #[serde(default = "examples")]
-    examples: usize,
-    #[serde(default)]
-    machine_examples: usize,
+    examples: Option<Spanned<usize>>,
+    machine_examples: Option<Spanned<usize>>,
     #[serde(default = "yes")]
     favour_unused: bool,
-    #[serde(default = "max_similarity")]
-    max_similarity: f64,
+    max_similarity: Option<Spanned<f64>>,
     #[serde(default)]
     passages: bool,
     #[serde(default)]
@@ -94,16 +91,8 @@ struct OutcomeForm {
     copied: Option<usize>,
 }
 
-fn examples() -> usize {
-    3
-}
-
 fn yes() -> bool {
     true
-}
-
-fn max_similarity() -> f64 {
-    0.5
 }
 
 /// A fault of the file: where it is, and what it is.
@@ -149,19 +138,7 @@ pub fn of_text(file: &str, stem: &str, text: String) -> Result<OwnRecipe> {
 }
 
 fn recipe(form: RecipeForm, stem: &str, text: &str) -> Result<OwnRecipe, FormError> {
-    let sampling = ExampleSampling {
-        examples: form.examples,
-        machine_examples: form.machine_examples,
-        favour_unused: form.favour_unused,
-        max_similarity: form.max_similarity,
-    };
-    sampling
-        .check()
-        .and_then(|()| match form.examples {
-            0..=100 => Ok(()),
-            many => Err(format!("`examples` is {many}: want at most 100")),
-        })
-        .map_err(|what| FormError::new(0, what))?;
+    let sampling = read_sampling(&form)?;
     let mut known: BTreeSet<String> = ["examples", "topic"].map(str::to_string).into();
     if form.passages {
         known.insert("passage".into());
@@ -209,6 +186,38 @@ fn recipe(form: RecipeForm, stem: &str, text: &str) -> Result<OwnRecipe, FormErr
         stages,
         candidate,
     })
+}
+
+fn read_sampling(form: &RecipeForm) -> Result<ExampleSampling, FormError> {
+    let sampling = ExampleSampling {
+        examples: given(form.examples.as_ref(), 3),
+        machine_examples: given(form.machine_examples.as_ref(), 0),
+        favour_unused: form.favour_unused,
+        max_similarity: given(form.max_similarity.as_ref(), 0.5),
+    };
+    let checked = sampling.check().and_then(|()| match sampling.examples {
+        0..=100 => Ok(()),
+        many => Err(format!("`examples` is {many}: want at most 100")),
+    });
+    checked.map(|()| sampling).map_err(|what| {
+        let places = [
+            ("`examples`", place(form.examples.as_ref())),
+            ("`machine_examples`", place(form.machine_examples.as_ref())),
+            ("`max_similarity`", place(form.max_similarity.as_ref())),
+        ];
+        let wrong = places.iter().find(|(key, _)| what.starts_with(*key));
+        FormError::new(wrong.map_or(0, |(_, at)| *at), what)
+    })
+}
+
+/// The value of a key, or the one that it has if the file does not say.
+fn given<T: Copy>(value: Option<&Spanned<T>>, otherwise: T) -> T {
+    value.map_or(otherwise, |value| *value.get_ref())
+}
+
+/// Where a value is in the file.
+fn place<T>(value: Option<&Spanned<T>>) -> usize {
+    value.map_or(0, |value| value.span().start)
 }
 
 /// Adds the name of a stage or a list to those that templates know.

@@ -36,6 +36,6 @@ pub fn read(path: &Path) -> Result<RecipeFile> {
     let name = path.display().to_string();
     let text = settings_file::read_text(path, settings_file::LONGEST_TOML)
         .with_context(|| format!("cannot read the recipe `{name}`"))?;
-    let hint = "docs/recipes.md has the constants of each recipe";
+    let hint = "docs/recipes.md has the constants of each recipe, docs/documents.md those of documents";
     toml::from_str(&text).map_err(|error| settings_file::toml_error(&name, &text, &error, hint))
 }

@@ -20,15 +20,32 @@ struct Node {
 
 /// Reads a tree. Returns its conversations, each up to its last answer: the one of the replies
 /// that people ranked best at each step, or all of them, the best first. Deleted messages, and
-/// replies to them, are not read.
+/// replies to them, are not read. A prompt that nobody answers is one question.
 pub(in crate::interchange) fn exchanges(prompt: Json<'_>, all: bool) -> Result<Vec<Exchange>, String> {
     let root = node(prompt, 1)?.ok_or("the prompt of the tree was deleted")?;
     let mut paths = Vec::new();
     walk(&root, &mut Vec::new(), all, &mut paths)?;
     if paths.is_empty() {
-        return Err("nobody answers the prompt of the tree".into());
+        return Ok(vec![Exchange {
+            unanswered: Some("nobody answers the prompt of the tree".into()),
+            ..exchanged(vec![root.message])?
+        }]);
     }
     paths.into_iter().map(exchanged).collect()
+}
+
+/// Whether the prompt of a tree was deleted, or nobody answers it.
+pub(in crate::interchange) fn is_unanswered(prompt: Json<'_>) -> bool {
+    match node(prompt, 1) {
+        Ok(None) => true,
+        Ok(Some(root)) => !has_answer(&root),
+        Err(_) => false,
+    }
+}
+
+/// Whether the assistant says this message or a reply to it.
+fn has_answer(node: &Node) -> bool {
+    node.message.speaker == Speaker::Assistant || node.replies.iter().any(has_answer)
 }
 
 /// Whether a name of a message is one that an export made up.
@@ -162,12 +179,27 @@ mod tests {
     }
 
     #[test]
+    fn a_tree_may_have_no_answer() {
+        let unanswered = |json| is_unanswered(Json::of(json).unwrap());
+        for json in [
+            r#"{"text": "q", "role": "prompter", "replies": []}"#,
+            r#"{"text": "q", "role": "prompter", "deleted": true, "replies": [
+                {"text": "a", "role": "assistant", "replies": []}]}"#,
+            r#"{"text": "q", "role": "prompter", "replies": [
+                {"text": "a", "role": "assistant", "deleted": true, "replies": []}]}"#,
+        ] {
+            assert!(unanswered(json), "{json}");
+        }
+        assert!(!unanswered(TREE) && !unanswered(r#"{"text": "q", "role": "critic", "replies": []}"#));
+        let prompt = r#"{"text": "q", "role": "prompter", "replies": []}"#;
+        let read = exchanges(Json::of(prompt).unwrap(), false).unwrap();
+        assert_eq!((read[0].user.as_str(), &read[0].assistant), ("q", &None));
+        assert!(read[0].unanswered.as_ref().unwrap().contains("nobody answers"));
+    }
+
+    #[test]
     fn what_is_no_tree_is_named() {
         for (json, what) in [
-            (
-                r#"{"text": "q", "role": "prompter", "replies": []}"#,
-                "nobody answers",
-            ),
             (
                 r#"{"text": "q", "role": "critic", "replies": []}"#,
                 "a message of `critic`",

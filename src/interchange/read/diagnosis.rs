@@ -139,8 +139,7 @@ impl FormatDiagnosis {
         });
         Some(match (&chosen.value, prompt) {
             (ValueShape::Dialogue, _) => format!(
-                "these are preferences, each a whole dialogue; --map messages={name} takes the chosen one, where it has one question \
-                 and one answer"
+                "these are preferences, each a whole dialogue; --map messages={name} takes the chosen one"
             ),
             (ValueShape::Messages { asks: true }, _) => format!(
                 "these are preferences, each a whole conversation; --map messages={name} takes the chosen one"
@@ -324,5 +323,8 @@ mod tests {
         assert!(
             hint(r#"{"id": 1, "frage": "x"}"#, Need::Instruction).contains("--map instruction=frage says")
         );
+        // A dialogue of several turns is read as well as one of a single turn.
+        let dialogue = r#"{"chosen": "\n\nHuman: x\n\nAssistant: y", "rejected": "z"}"#;
+        assert!(hint(dialogue, Need::Task).ends_with("takes the chosen one"));
     }
 }

@@ -16,6 +16,7 @@ use crate::interchange::{
         kind::ContentType,
         sniff::{self, HEAD},
     },
+    parts,
     rows::{
         columnar::ColumnarReader,
         csv::{CsvReader, TableLayout},
@@ -275,7 +276,12 @@ fn folder<R: Read + Send + 'static>(
     let Some(state) = json("state.json") else {
         let hint = match likely_file(path) {
             Some(inner) => format!("give one of its files, such as `{}`", inner.display()),
-            None => "give a file".into(),
+            None => {
+                return Err(refused(
+                    "a folder without a file of rows",
+                    "give a file of rows".into(),
+                ));
+            }
         };
         return Err(refused("a folder", hint));
     };
@@ -304,19 +310,8 @@ fn folder<R: Read + Send + 'static>(
     Ok((columns, size))
 }
 
-/// Returns a file of the folder that may have rows.
+/// Returns the first file of rows of the folder.
 fn likely_file(folder: &Path) -> Option<PathBuf> {
-    let mut files: Vec<PathBuf> = std::fs::read_dir(folder)
-        .ok()?
-        .flatten()
-        .map(|entry| entry.path())
-        .collect();
-    files.sort();
-    files.into_iter().find(|path| {
-        let name = path
-            .file_name()
-            .map(|name| name.to_string_lossy().to_ascii_lowercase());
-        let known = |ending: &&str| name.as_ref().is_some_and(|name| name.contains(*ending));
-        path.is_file() && [".jsonl", ".parquet", ".arrow", ".csv", ".tsv"].iter().any(known)
-    })
+    let files = parts::expanded(&[folder.to_owned()]).ok()?;
+    files.into_iter().find(|file| file != folder)
 }

@@ -97,6 +97,21 @@ impl TableLayout {
             .map(|(layout, _)| layout.clone())
     }
 
+    /// Returns the byte between cells.
+    pub fn delimiter(&self) -> u8 {
+        self.dialect.delimiter
+    }
+
+    /// Whether cells may be quoted. Otherwise a quote is a character like any other.
+    pub fn is_quoted(&self) -> bool {
+        self.dialect.quoted
+    }
+
+    /// Whether the first line is no row, but tells a spreadsheet the delimiter.
+    pub fn is_declared(&self) -> bool {
+        self.declared
+    }
+
     /// Whether the columns are those of a format, or those that `--map` names.
     fn is_known(&self, reading: &Reading) -> bool {
         let has = |name: &str| {

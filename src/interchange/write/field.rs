@@ -46,6 +46,7 @@ fn is_of_format(field: &FieldColumn, format: Format) -> bool {
 fn column_name(column: &FieldColumn, format: Format) -> String {
     let taken = [
         "system",
+        "system_prompt",
         "extra",
         "name",
         "id",

@@ -6,7 +6,7 @@ use arrow_schema::{DataType, Field, Fields};
 use serde::Serialize;
 
 use crate::interchange::{
-    Format, Need,
+    Format,
     extra::Extra,
     format::{CATEGORY, CONVERSATIONS, DOLLY_CATEGORIES, GROUP, HISTORY, PREFIX},
 };
@@ -16,6 +16,7 @@ use super::{
     dialect::{self, CHAT, Dialect, SHARE_GPT},
     field,
     tree::Tree,
+    untaken::{untaken, untaken_in_instance},
 };
 
 /// Which fields a file has besides those of its format. A field that any row needs is in all rows,
@@ -79,7 +80,7 @@ impl Record {
                 let messages = dialect::messages(row, question(row, false), rest, dialect);
                 record.fields.push((dialect.list.into(), messages));
             }
-            Format::Alpaca if extra_fields.history && dialect::has_history(row) => {
+            Format::Alpaca if extra_fields.history && has_history(row, group, extra_fields) => {
                 let (history, last) = dialect::history(row, question(row, false));
                 record.push("instruction", &last.instruction);
                 record.push("input", &last.input);
@@ -115,7 +116,10 @@ impl Record {
                 record.push_fields(row, extra_fields, format);
                 extra
             }
-            false => untaken(extra, &record.fields, format),
+            false => {
+                let says_system = is_conversation && row.system.is_some();
+                untaken(extra, &record.fields, format, says_system)
+            }
         };
         record
     }
@@ -152,7 +156,7 @@ impl Record {
             instance.push("input", &row.input);
             instance.push("output", &row.output);
             if !extra_fields.apart {
-                instance.extra = rest.clone();
+                instance.extra = untaken_in_instance(rest.clone());
             }
             instance.line()
         };
@@ -172,7 +176,7 @@ impl Record {
                 record.push_fields(first, extra_fields, Format::SelfInstruct);
                 extra_of_task
             }
-            false => untaken(extra_of_task, &record.fields, Format::SelfInstruct),
+            false => untaken(extra_of_task, &record.fields, Format::SelfInstruct, false),
         };
         record
     }
@@ -202,7 +206,7 @@ impl Record {
                 if let Some(system) = &rows[place].system {
                     record.push("system", system);
                 }
-                record.extra = untaken(extra, &record.fields, Format::Oasst);
+                record.extra = untaken(extra, &record.fields, Format::Oasst, false);
                 record
             })
             .collect()
@@ -253,6 +257,13 @@ fn text(name: &str) -> String {
     serde_json::to_string(name).expect("a name is a text")
 }
 
+/// Whether the earlier turns of a row are in Alpaca's `history`. There, the first question has no
+/// input of its own; in a task of several rows, it would no more be the question of the others.
+fn has_history(row: &ExportRow, group: Option<u64>, extra_fields: &ExtraFields) -> bool {
+    let is_apart = extra_fields.group && group.is_some() && !row.input.is_empty();
+    !is_apart && dialect::has_history(row)
+}
+
 /// Returns the other fields of a row, if the file has them, and those that people added, unless
 /// they are columns.
 fn extra(row: &ExportRow, extra_fields: &ExtraFields) -> Extra {
@@ -283,27 +294,6 @@ pub(super) fn extra_with_turns(row: &ExportRow) -> Option<String> {
     extra.without_fields(&row.fields);
     extra.push_later(row.turns.as_deref());
     extra.to_column()
-}
-
-/// Renames other fields whose name is taken, or by which the row would be recognized as one of
-/// another format.
-fn untaken(extra: Extra, fields: &[(String, String)], format: Format) -> Extra {
-    let taken = |name: &str| fields.iter().any(|(field, _)| field == name) || name == GROUP;
-    let misleads = |name: &str| {
-        if name == HISTORY {
-            return format == Format::Alpaca;
-        }
-        // A tree is recognized by its prompt, whatever else is there.
-        if format == Format::Oasst {
-            return false;
-        }
-        let has = |field: &str| field == name || taken(field);
-        Format::of_columns(has, has, Need::Task) != Some(format)
-    };
-    extra.renamed(|name| match taken(name) || misleads(name) {
-        true => Some(format!("{PREFIX}{name}")),
-        false => None,
-    })
 }
 
 /// Removes the other fields of the messages from those of the row.

@@ -5,6 +5,7 @@
 //! begins another tree, such as a row that is the beginning of another one.
 
 use super::dialect;
+use crate::interchange::conversation::oasst::is_our_name;
 use crate::interchange::extra::Extra;
 use crate::interchange::format::{PREFIX, TREE_ID, TREE_ROWS};
 use crate::interchange::json::Json;
@@ -93,7 +94,7 @@ impl Tree {
         let mut names = Names { number, next: 0 };
         let (name, prompt) = names.node(&self.root, None);
         let mut fields = TreeFields::new();
-        if extra.get(TREE_ID).is_none() {
+        if extra.get(TREE_ID).is_none() && is_made_up(&name) {
             fields.push((TREE_ID.into(), name));
         }
         fields.push(("prompt".into(), prompt.to_json()));
@@ -155,7 +156,13 @@ fn rank(message: &Turn) -> u64 {
     rank.unwrap_or(u64::MAX)
 }
 
-/// Gives names to messages that have none. Readers of ewe drop these again.
+/// Whether a name is one that readers of ewe drop.
+fn is_made_up(name: &str) -> bool {
+    Json::of(name).is_some_and(is_our_name)
+}
+
+/// Gives names to messages that have none. Readers of ewe drop these again. Names that rows have
+/// are written where they have them, and nowhere else, so that the same rows come back.
 struct Names {
     /// That of the tree.
     number: usize,
@@ -174,7 +181,8 @@ impl Names {
         if own.is_none() {
             push(&mut fields, "message_id", &name);
         }
-        if let Some(parent) = parent.filter(|_| node.message.field("parent_id").is_none()) {
+        let is_said = node.message.field("parent_id").is_some();
+        if let Some(parent) = parent.filter(|parent| !is_said && is_made_up(parent)) {
             push(&mut fields, "parent_id", parent);
         }
         fields.push_text("text", &node.message.content);
@@ -265,17 +273,22 @@ mod tests {
             .push(("text".into(), "1".into()));
         assert_eq!(
             tree.fields(7, &Extra::default(), false),
-            [
-                ("message_tree_id".to_owned(), "\"x\"".to_owned()),
-                (
-                    "prompt".to_owned(),
-                    concat!(
-                        r#"{"text":"q","role":"prompter","message_id":"x","replies":[{"message_id":"ewe_7_1","parent_id":"x","#,
-                        r#""text":"a","role":"assistant","ewe_text":1,"replies":[]}]}"#
-                    )
-                    .to_owned()
-                ),
-            ]
+            [(
+                "prompt".to_owned(),
+                concat!(
+                    r#"{"text":"q","role":"prompter","message_id":"x","replies":[{"message_id":"ewe_7_1","#,
+                    r#""text":"a","role":"assistant","ewe_text":1,"replies":[]}]}"#
+                )
+                .to_owned()
+            )]
+        );
+        let named = tree_of(&["q", "a"]).fields(7, &Extra::default(), false);
+        assert_eq!(named[0], ("message_tree_id".to_owned(), "\"ewe_7_1\"".to_owned()));
+        assert!(
+            named[1]
+                .1
+                .contains(r#""message_id":"ewe_7_2","parent_id":"ewe_7_1""#),
+            "{named:?}"
         );
     }
 }

@@ -52,6 +52,12 @@ impl ConfigFields {
             });
         }
         let path = dir.join("config.json");
+        if !path.exists() && dir.join("adapter_config.json").exists() {
+            bail!(
+                "{} has an adapter and no model\nhint: name the model that it was trained on, and this as its adapter; `ewe merge` makes one model of both",
+                dir.display()
+            );
+        }
         if !path.exists() {
             bail!(
                 "{} is missing\nhint: a model is a directory with config.json, *.safetensors and tokenizer.json, or a GGUF file",

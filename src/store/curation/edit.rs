@@ -49,7 +49,8 @@ impl Store {
     /// # Errors
     ///
     /// [`Error::NoTask`], [`Error::NoInstance`]; [`Error::ChangedMeanwhile`] if the task is of
-    /// another version than the edit was made from.
+    /// another version than the edit was made from; [`Error::EmptyTurn`] if a message of a
+    /// conversation would say nothing.
     pub async fn edit(&self, task_id: i64, edit: &Edit, actor: Actor<'_>) -> Result<Option<Change>> {
         let mut transaction = self.act(actor.who).await?;
         let exists = sqlx::query_scalar!("SELECT id FROM task WHERE id = ?", task_id)
@@ -65,6 +66,7 @@ impl Store {
             Some(group) if goes_on(&mut transaction, task_id, group, actor.who).await? => group,
             _ => next_group(&mut transaction).await?,
         };
+        let silent = turns::silent(&mut transaction, task_id).await?;
         let mut revisions = 0;
         if let Some(instruction) = &edit.instruction {
             revisions += edit_instruction(&mut transaction, group, task_id, instruction, actor).await?;
@@ -74,6 +76,10 @@ impl Store {
         }
         if revisions == 0 {
             return Ok(None);
+        }
+        // What said nothing before may stay, so that each of several can be mended by itself.
+        if turns::silent(&mut transaction, task_id).await? > silent {
+            return Err(Error::EmptyTurn { id: task_id });
         }
         transaction.commit().await?;
         Ok(Some(Change {

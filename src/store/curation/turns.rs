@@ -1,6 +1,7 @@
 //! The later messages of a conversation under an edit: other texts, turns removed and added.
 
-use sqlx::SqliteConnection;
+use serde::de::IgnoredAny;
+use sqlx::{FromRow, SqliteConnection};
 
 use crate::fold::is_blank;
 use crate::store::{Error, Result};
@@ -44,6 +45,75 @@ pub(super) struct TurnChanges<'e> {
 struct Message {
     json: String,
     is_question: bool,
+}
+
+/// An instance with messages after its first answer, and what is said before them.
+#[derive(FromRow)]
+pub(in crate::store) struct Conversation {
+    /// The instance.
+    pub(in crate::store) id: i64,
+    instruction: String,
+    output: String,
+    extra: Option<String>,
+    turns: String,
+}
+
+/// What is looked at in a later message.
+#[derive(serde::Deserialize)]
+struct Said {
+    role: String,
+    content: Option<String>,
+    tool_calls: Option<IgnoredAny>,
+    function_call: Option<IgnoredAny>,
+}
+
+impl Conversation {
+    /// Returns how many of its messages, by the user or by the assistant, say nothing and call no
+    /// tool: files of rows may not have such ones. What is no list of messages has none.
+    pub(in crate::store) fn silent(&self) -> usize {
+        let Ok(later) = serde_json::from_str::<Vec<Said>>(&self.turns) else {
+            return 0;
+        };
+        let Some(next) = later.first() else {
+            return 0;
+        };
+        let question = is_blank(&self.instruction);
+        // A tool speaks after a call only. Otherwise calls are among the other fields of the row.
+        let answer = is_blank(&self.output) && next.role == Turn::USER && !self.may_call_tools();
+        let silent = later.iter().filter(|said| said.is_silent()).count();
+        usize::from(question) + usize::from(answer) + silent
+    }
+
+    /// Whether the first answer may call tools.
+    fn may_call_tools(&self) -> bool {
+        let extra = self.extra.as_deref().unwrap_or_default();
+        ["\"tool_calls\"", "\"function_call\""]
+            .iter()
+            .any(|name| extra.contains(name))
+    }
+}
+
+impl Said {
+    /// Whether it is a message by the user or by the assistant that says nothing.
+    fn is_silent(&self) -> bool {
+        let is_spoken = [Turn::USER, Turn::ASSISTANT].contains(&self.role.as_str());
+        let calls_tools = self.tool_calls.is_some() || self.function_call.is_some();
+        is_spoken && !calls_tools && is_blank(self.content.as_deref().unwrap_or_default())
+    }
+}
+
+/// Returns how many messages of the conversations of a task say nothing.
+pub(super) async fn silent(connection: &mut SqliteConnection, task_id: i64) -> Result<usize> {
+    let conversations: Vec<Conversation> = sqlx::query_as(
+        "SELECT instance.id, task.instruction, instance.output, instance.extra, instance.turns
+        FROM task
+        JOIN instance ON instance.task_id = task.id
+        WHERE task.id = ? AND instance.turns IS NOT NULL",
+    )
+    .bind(task_id)
+    .fetch_all(connection)
+    .await?;
+    Ok(conversations.iter().map(Conversation::silent).sum())
 }
 
 /// Returns the messages of an instance after an edit, as column `turns` has them: empty if none is
@@ -145,4 +215,40 @@ fn messages_of(task_id: i64, turn: &NewTurn) -> Result<[String; 2]> {
     }
     Ok([(Turn::USER, &turn.question), (Turn::ASSISTANT, &turn.answer)]
         .map(|(role, content)| Turn::new(role, content.as_str()).to_json()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How many messages say nothing, after a question with this answer.
+    fn silent(output: &str, extra: Option<&str>, turns: &str) -> usize {
+        let conversation = Conversation {
+            id: 1,
+            instruction: "q".into(),
+            output: output.into(),
+            extra: extra.map(str::to_owned),
+            turns: turns.into(),
+        };
+        conversation.silent()
+    }
+
+    #[test]
+    fn messages_that_say_nothing_are_counted() {
+        let asked = r#"[{"role":"user","content":"r"},{"role":"assistant","content":"b"}]"#;
+        assert_eq!(silent("a", None, asked), 0);
+        assert_eq!(silent(" ", None, asked), 1);
+        assert_eq!(
+            silent("", Some(r#"{"messages":[{},{"tool_calls":[1]}]}"#), asked),
+            0
+        );
+        let blank = r#"[{"role":"user","content":" \n"},{"role":"assistant","content":"\u200b"}]"#;
+        assert_eq!(silent("a", None, blank), 2);
+        let called = r#"[{"role":"tool","content":""},{"role":"assistant","content":null,"tool_calls":[1e400]},
+            {"role":"tool","content":"","name":"\ud800"},{"role":"assistant","content":"b"}]"#;
+        assert_eq!(silent("", None, called), 0);
+        for none in ["[]", "{}", "[1]", r#"[{"content":""}]"#] {
+            assert_eq!(silent("", None, none), 0, "{none}");
+        }
+    }
 }

@@ -169,6 +169,7 @@ async fn take_back(connection: &mut SqliteConnection, group: i64, actor: Actor<'
     let replaced = replaced(connection, group).await?;
     check_unchanged(connection, group, &replaced).await?;
     teams::check_unchanged(connection, group).await?;
+    assign::check_choices(connection, group).await?;
     restore_reviews(connection, group).await?;
     restore_names(connection, group).await?;
     restore_instructions(connection, group, &replaced).await?;

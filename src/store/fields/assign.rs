@@ -3,7 +3,7 @@
 
 use sqlx::SqliteConnection;
 
-use super::{Field, Values};
+use super::{Field, FieldError, Values};
 use crate::store::curation::revision::{Actor, Change, check_tasks, check_version, next_group};
 use crate::store::query::query_plan::{BY_ID, Goal};
 use crate::store::query::sql::Sql;
@@ -227,6 +227,40 @@ async fn clear(connection: &mut SqliteConnection, group: i64) -> Result<()> {
     .execute(connection)
     .await?;
     Ok(())
+}
+
+/// Fails if a choice has a value no more that it had before the group.
+pub(in crate::store) async fn check_choices(connection: &mut SqliteConnection, group: i64) -> Result<()> {
+    let gone: Vec<(i64, String)> = sqlx::query_as(
+        "SELECT DISTINCT field.id, cast(said.value AS TEXT)
+        FROM revision
+        JOIN field ON field.id = revision.field_id AND field.type = 'choice'
+        CROSS JOIN json_each(revision.before, '$.values') AS said
+        WHERE revision.group_id = ? AND said.value NOT IN (SELECT value FROM json_each(field.choices))
+        ORDER BY 1, 2",
+    )
+    .bind(group)
+    .fetch_all(&mut *connection)
+    .await?;
+    let Some((id, _)) = gone.first() else {
+        return Ok(());
+    };
+    let fields = super::all(connection).await?;
+    let values: Vec<String> = gone
+        .iter()
+        .filter(|(field, _)| field == id)
+        .map(|(_, value)| value.clone())
+        .collect();
+    match (fields.iter().find(|field| field.id == *id), values.first()) {
+        (Some(field), Some(value)) => Err(FieldError::Gone {
+            group,
+            name: field.name.clone(),
+            value: value.clone(),
+            way_out: field.brings_back(&values),
+        }
+        .into()),
+        _ => Ok(()),
+    }
 }
 
 /// Puts values back to what they were before the group.

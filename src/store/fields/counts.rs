@@ -81,7 +81,13 @@ impl Store {
 
     async fn counts_of(&self, field: Field, filter: &Filter, most: usize) -> Result<FieldCounts> {
         let mut sql = Sql::default();
-        sql.push("SELECT json_group_array(json_array(value, tasks)) FROM (SELECT value, count(*) AS tasks");
+        // As JSON, with all digits of numbers.
+        sql.push(
+            "SELECT '[' || coalesce(group_concat('[' || iif(
+                typeof(value) = 'real', printf('%!.17g', value), json_quote(value)
+            ) || ',' || tasks || ']'), '') || ']'
+            FROM (SELECT value, count(*) AS tasks",
+        );
         if filter.is_empty() {
             sql.push(" FROM field_value WHERE field_id = ?")
                 .values(&[field.id.into()]);

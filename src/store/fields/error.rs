@@ -1,7 +1,7 @@
 //! What can be wrong with a field, and with a value of it.
 
 use crate::task::FieldType;
-use crate::text::{chosen, clean, counted, one_line};
+use crate::text::{chosen, clean, counted, one_line, shell_word};
 
 /// How much of a value or a name an error shows, in characters.
 const SHOWN: usize = 60;
@@ -33,8 +33,10 @@ pub enum FieldError {
     },
     /// A field of this name was removed, and is of another type.
     #[error(
-        "a field `{}` of type {kind} was removed, and has its values still\nhint: `ewe field add` with --type {kind} brings it back; `ewe field rename` gives it another name",
-        clean(name)
+        "a field `{}` of type {kind} was removed, and has its values still\nhint: `ewe field add {}` brings it back; `ewe field rename {} OTHER` gives it another name",
+        clean(name),
+        shell_word(name.as_ref()),
+        shell_word(name.as_ref())
     )]
     WasAnother {
         /// Its name.
@@ -88,6 +90,22 @@ pub enum FieldError {
         tasks: i64,
         /// One of the values.
         value: String,
+    },
+    /// An action would be taken back, and give tasks a value that the choice has no more.
+    #[error(
+        "action {group} cannot be taken back: `{}` is no value of field `{}` any more\nhint: {way_out}; then take the action back",
+        one_line(value, SHOWN),
+        clean(name)
+    )]
+    Gone {
+        /// The action.
+        group: i64,
+        /// The field.
+        name: String,
+        /// The value.
+        value: String,
+        /// How the choice gets its values back.
+        way_out: String,
     },
     /// A value is none of the field.
     #[error("`{}` is no value of field `{}`: {what}", one_line(value, SHOWN), clean(name))]

@@ -79,8 +79,9 @@ pub struct Field {
 pub struct NewField {
     /// Its name.
     pub name: String,
-    /// What its values are.
-    pub kind: FieldType,
+    /// What its values are. `None` is what a removed field of this name has; without one, a choice
+    /// if there are values to choose from, otherwise text.
+    pub kind: Option<FieldType>,
     /// The values of a choice.
     pub choices: Vec<String>,
     /// Its key.
@@ -194,18 +195,19 @@ impl Store {
         all(&mut *self.acquire().await?).await
     }
 
-    /// Makes a field, or brings one of this name back that was removed.
+    /// Makes a field, or brings one of this name back that was removed, with its choices and its
+    /// key.
     ///
     /// # Errors
     ///
     /// [`FieldError`] if it cannot be made.
     pub async fn add_field(&self, new: &NewField) -> Result<Field> {
         let name = checked_name(&new.name)?;
-        check_choices(new.kind, &new.choices)?;
         let mut transaction = self.write().await?;
         let fields = all(&mut transaction).await?;
-        check_key(&fields, new.key.as_deref(), None)?;
         let old = find(&fields, name);
+        let kind = kind_of(new, old);
+        check_key(&fields, new.key.as_deref(), old.map(|old| old.id))?;
         match old {
             Some(old) if !old.is_hidden => {
                 return Err(FieldError::Exists {
@@ -214,7 +216,7 @@ impl Store {
                 }
                 .into());
             }
-            Some(old) if old.kind != new.kind => {
+            Some(old) if old.kind != kind => {
                 return Err(FieldError::WasAnother {
                     name: old.name.clone(),
                     kind: old.kind,
@@ -222,7 +224,9 @@ impl Store {
                 .into());
             }
             Some(old) => {
-                let choices = json_of(new.kind, &union(&old.choices, &new.choices));
+                let choices = union(&old.choices, &new.choices);
+                check_choices(kind, &choices)?;
+                let choices = json_of(kind, &choices);
                 let key = new.key.clone().or_else(|| {
                     let is_free = |key: &String| check_key(&fields, Some(key), Some(old.id)).is_ok();
                     old.key.clone().filter(is_free)
@@ -236,7 +240,10 @@ impl Store {
                 .execute(&mut *transaction)
                 .await?;
             }
-            None => insert(&mut transaction, new, name).await?,
+            None => {
+                check_choices(kind, &new.choices)?;
+                insert(&mut transaction, new, name, kind).await?;
+            }
         }
         let made = all(&mut transaction).await?;
         transaction.commit().await?;
@@ -326,17 +333,28 @@ impl Store {
     }
 }
 
+/// Returns the type of a new field, or of the one that it brings back.
+fn kind_of(new: &NewField, old: Option<&Field>) -> FieldType {
+    let likely = match (new.choices.is_empty(), old) {
+        (false, _) => FieldType::Choice,
+        (true, Some(old)) => old.kind,
+        (true, None) => FieldType::Text,
+    };
+    new.kind.unwrap_or(likely)
+}
+
 /// Writes a new field.
-pub(in crate::store) async fn insert(
+async fn insert(
     connection: &mut SqliteConnection,
     new: &NewField,
     name: &str,
+    kind: FieldType,
 ) -> Result<()> {
-    let choices = json_of(new.kind, &new.choices);
+    let choices = json_of(kind, &new.choices);
     sqlx::query!(
         "INSERT INTO field (name, type, choices, key, column_name) VALUES (?1, ?2, ?3, ?4, ?1)",
         name,
-        new.kind,
+        kind,
         choices,
         new.key
     )

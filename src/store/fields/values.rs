@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{Field, FieldError, LONGEST_TEXT, LONGEST_WORD, MOST_TAGS};
 use crate::task::FieldType;
-use crate::text::counted;
+use crate::text::{clean, counted, shell_word};
 
 /// The value of a field for a task: nothing, one value, or several tags.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -19,13 +19,15 @@ impl Values {
         crate::store::rows::json_rows(&self.0)
     }
 
-    /// Whether both are the same values. SQLite writes numbers with 15 digits.
-    pub fn are(&self, others: &Values) -> bool {
-        let digits = |value: &Value| value.as_f64().map(|number| format!("{number:.14e}"));
-        let same = |(one, other): (&Value, &Value)| {
-            one == other || digits(one).is_some_and(|digits_of| Some(digits_of) == digits(other))
+    /// Whether the dataset has these values of a row as `kept`. Integers are kept exactly; other
+    /// numbers as they are, or, after an undo, with the 15 digits that revisions have.
+    pub fn are_kept_as(&self, kept: &Values) -> bool {
+        let same = |(own, kept): (&Value, &Value)| {
+            let are_integers = own.as_i64().is_some() && kept.as_i64().is_some();
+            let numbers = own.as_f64().zip(kept.as_f64());
+            own == kept || !are_integers && numbers.is_some_and(|(own, kept)| is_kept_as(own, kept))
         };
-        self.0.len() == others.0.len() && self.0.iter().zip(&others.0).all(same)
+        self.0.len() == kept.0.len() && self.0.iter().zip(&kept.0).all(same)
     }
 
     /// Whether there is none.
@@ -41,6 +43,18 @@ impl Values {
 
 /// Below this, a floating-point number without a fraction is an integer.
 const EXACT: f64 = 9_007_199_254_740_992.0;
+
+/// Whether a floating-point number is kept as this one. The last of 17 digits that SQLite writes
+/// may be another.
+fn is_kept_as(number: f64, kept: f64) -> bool {
+    let is_near = |number: f64| (number - kept).abs() <= 2.0 * f64::EPSILON * number.abs();
+    is_near(number) || format!("{number:.14e}").parse::<f64>().is_ok_and(is_near)
+}
+
+/// Parses a value of a row. What 64 bits cannot hold, or is no text, stays as the row writes it.
+pub fn parsed(json: &str) -> Value {
+    serde_json::from_str(json).unwrap_or_else(|_| Value::from(json))
+}
 
 /// Returns the words for yes and no.
 fn flag(text: &str) -> Option<bool> {
@@ -169,7 +183,7 @@ impl Field {
                 names.push("…");
             }
             let all = names.join(", ");
-            let name = crate::text::clean(&self.name);
+            let name = clean(&self.name);
             self.wrong(
                 text,
                 &format!("want one of {all}\nhint: `ewe field change {name} --values` with one more adds it"),
@@ -196,6 +210,14 @@ impl Field {
             value: value.to_owned(),
             what: what.to_owned(),
         }
+    }
+
+    /// Says how a choice gets these values back, which it had.
+    pub(in crate::store) fn brings_back(&self, gone: &[String]) -> String {
+        let values = clean(&super::union(&self.choices, gone).join(","));
+        let [name, values] = [&self.name, &values].map(|word| shell_word(word.as_ref()));
+        let them = if gone.len() == 1 { "it" } else { "them" };
+        format!("`ewe field change {name} --values {values}` brings {them} back")
     }
 
     /// Returns values as people read and type them, with commas between tags.
@@ -248,6 +270,46 @@ mod tests {
         for text in ["NaN", "1e999", "inf", "-infinity", "0x10", "3 4", "١"] {
             assert!(number.typed(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn edits_of_numbers_are_seen_and_what_sqlite_rounds_is_none() {
+        let number = field(FieldType::Number, &[]);
+        let are = |row: &str, kept: &str| {
+            let row = number.of_json(&parsed(row)).unwrap();
+            row.are_kept_as(&Values::of_column(&format!("[{kept}]")))
+        };
+        for (row, kept) in [
+            ("1764553000123456", "1764553000123456"),
+            ("3.0", "3"),
+            ("0.30000000000000004", "0.30000000000000004"),
+            ("0.30000000000000004", "0.3"),
+            ("0.12345678901234568", "0.123456789012346"),
+            ("1e22", "1.0e+22"),
+            ("123456789012345678901234567890", "1.2345678901234568e+29"),
+            ("1.7976931348623157e308", "1.7976931348623156e+308"),
+            ("0", "0"),
+        ] {
+            assert!(are(row, kept), "{row} {kept}");
+        }
+        for (row, kept) in [
+            ("1764553000123456", "1764553000123460"),
+            ("9007199254740993", "9007199254740992"),
+            ("0.12345678901234568", "0.12345678901234578"),
+            ("0.3", "0.300000000000001"),
+            ("0", "1e-300"),
+        ] {
+            assert!(!are(row, kept), "{row} {kept}");
+        }
+    }
+
+    #[test]
+    fn the_command_that_brings_choices_back_can_be_typed() {
+        let choice = field(FieldType::Choice, &["so so", "bad"]);
+        assert_eq!(
+            choice.brings_back(&["good".to_owned()]),
+            "`ewe field change f --values 'so so,bad,good'` brings it back"
+        );
     }
 
     #[test]

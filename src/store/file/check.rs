@@ -3,7 +3,10 @@
 use futures::{Stream, StreamExt, TryStreamExt, stream::FuturesUnordered};
 use sqlx::{Connection, SqliteConnection, SqlitePool};
 
+use crate::store::curation::turns::Conversation;
 use crate::store::{Error, Result, Store};
+use crate::task::FieldType;
+use crate::text::one_line;
 
 /// Returns the version of SQLite, which is compiled in.
 ///
@@ -74,10 +77,11 @@ impl Store {
     /// problem.
     pub async fn check(&self) -> Result<Vec<Problem>> {
         let pool = &self.pool;
-        let checks: [futures::future::LocalBoxFuture<'_, Result<Vec<Problem>>>; 7] = [
+        let checks: [futures::future::LocalBoxFuture<'_, Result<Vec<Problem>>>; 8] = [
             Box::pin(file(pool)),
             Box::pin(references(pool)),
             Box::pin(tasks(pool)),
+            Box::pin(conversations(pool)),
             Box::pin(candidates(pool)),
             Box::pin(history(pool)),
             Box::pin(fields(pool)),
@@ -204,6 +208,25 @@ async fn tasks(pool: &SqlitePool) -> Result<Vec<Problem>> {
     }
 }
 
+/// Checks that nobody says nothing in a conversation of an accepted task.
+async fn conversations(pool: &SqlitePool) -> Result<Vec<Problem>> {
+    let rows = sqlx::query_as::<_, Conversation>(
+        "SELECT instance.id, task.instruction, instance.output, instance.extra, instance.turns
+        FROM task
+        JOIN instance ON instance.task_id = task.id
+        WHERE task.review = 'accepted' AND instance.turns IS NOT NULL",
+    )
+    .fetch(pool);
+    let silent = rows.try_filter_map(|conversation| {
+        let problem = "its task was accepted, and a message of its conversation is empty";
+        let is_silent = conversation.silent() > 0;
+        std::future::ready(Ok(
+            is_silent.then(|| Problem::new("instance", conversation.id, problem))
+        ))
+    });
+    named("instance", silent).await
+}
+
 /// Checks that every candidate is accounted for, and that every generated task was a candidate.
 async fn candidates(pool: &SqlitePool) -> Result<Vec<Problem>> {
     broken! {
@@ -294,6 +317,59 @@ async fn history(pool: &SqlitePool) -> Result<Vec<Problem>> {
 
 /// Checks that values of fields are of their types, and those that the history ends with.
 async fn fields(pool: &SqlitePool) -> Result<Vec<Problem>> {
+    let mut found = values(pool).await?;
+    for problem in &mut found {
+        if let ("field", Some(id)) = (problem.table.as_str(), problem.id) {
+            problem.problem = wrong_values(pool, id, &problem.problem).await?;
+        }
+    }
+    Ok(found)
+}
+
+/// Names a field with values that are none of its type; and what helps where a choice has values no
+/// more.
+async fn wrong_values(pool: &SqlitePool, id: i64, problem: &str) -> Result<String> {
+    /// How many values a way out has at most.
+    const MOST: i64 = 100;
+    let known = crate::store::fields::all(&mut *pool.acquire().await?).await?;
+    let Some(field) = known.iter().find(|field| field.id == id) else {
+        return Ok(problem.to_owned());
+    };
+    let named = format!("`{}` {problem} ({})", one_line(&field.name, 60), field.kind);
+    let gone: Vec<String> = match field.kind {
+        FieldType::Choice => {
+            sqlx::query_scalar(
+                "SELECT DISTINCT cast(value AS TEXT)
+                FROM field_value
+                WHERE field_id = ?1
+                    AND value NOT IN (
+                        SELECT choice.value
+                        FROM field
+                        CROSS JOIN json_each(field.choices) AS choice
+                        WHERE field.id = ?1
+                    )
+                ORDER BY 1
+                LIMIT ?2",
+            )
+            .bind(id)
+            .bind(MOST)
+            .fetch_all(pool)
+            .await?
+        }
+        _ => Vec::new(),
+    };
+    Ok(match gone.first() {
+        Some(first) => format!(
+            "{named}, such as `{}`: {}",
+            one_line(first, 60),
+            field.brings_back(&gone)
+        ),
+        None => named,
+    })
+}
+
+/// Finds fields and tasks whose values are not as fields and history say.
+async fn values(pool: &SqlitePool) -> Result<Vec<Problem>> {
     broken! {
         pool,
         "field", "has values that are none of its type",

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
+use super::expression::Expression;
 use super::sql::Sql;
 use crate::store::{Error, FieldError, Filter, Result, Store, fields};
 use crate::task::Reason;
@@ -45,6 +46,7 @@ impl Store {
             self.reviewer(name).await?;
         }
         self.check_fields(filter).await?;
+        self.check_criteria(filter).await?;
         let Some(code) = filter.reason.as_deref().map(str::trim) else {
             return Ok(());
         };
@@ -90,6 +92,28 @@ impl Store {
             Some(Err(what)) => Err(FieldError::Where { what }.into()),
             _ => Ok(()),
         }
+    }
+
+    /// Checks that judges have scored by the criteria that a filter names; where they have by none,
+    /// there is nothing to tell a wrong name from.
+    async fn check_criteria(&self, filter: &Filter) -> Result<()> {
+        let named = filter.expression.as_ref().map_or(&[][..], Expression::criteria);
+        for criterion in named {
+            let mut sql = Sql::default();
+            sql.push("SELECT criterion FROM criterion_score WHERE criterion = ? LIMIT 1")
+                .values(&[criterion.as_str().into()]);
+            if !self.texts(sql).await?.is_empty() {
+                continue;
+            }
+            let mut sql = Sql::default();
+            sql.push("SELECT DISTINCT criterion FROM criterion_score ORDER BY criterion");
+            let known = self.texts(sql).await?;
+            if !known.is_empty() {
+                let criterion = criterion.clone();
+                return Err(Error::NoCriterion { criterion, known });
+            }
+        }
+        Ok(())
     }
 
     /// Returns the latest runs that have added tasks, the last one first.

@@ -40,6 +40,7 @@ pub struct Expression {
     sql: String,
     values: Vec<SqlValue>,
     fields: Vec<FieldUse>,
+    criteria: Vec<String>,
 }
 
 impl Expression {
@@ -62,6 +63,7 @@ impl Expression {
             sql: String::from("("),
             values: Vec::new(),
             fields: Vec::new(),
+            criteria: Vec::new(),
         };
         parser.any(0)?;
         if parser.next < parser.tokens.len() {
@@ -73,12 +75,18 @@ impl Expression {
             sql: parser.sql,
             values: parser.values,
             fields: parser.fields,
+            criteria: parser.criteria,
         })
     }
 
     /// Whether it names fields that people added, which [`Expression::check`] wants to know.
     pub fn has_fields(&self) -> bool {
         !self.fields.is_empty()
+    }
+
+    /// The criteria of rubrics that it names.
+    pub fn criteria(&self) -> &[String] {
+        &self.criteria
     }
 
     /// Checks what it says of fields, by those that the dataset has.
@@ -136,6 +144,7 @@ struct Parser {
     sql: String,
     values: Vec<SqlValue>,
     fields: Vec<FieldUse>,
+    criteria: Vec<String>,
 }
 
 impl Parser {
@@ -194,7 +203,9 @@ impl Parser {
         let column = match name.strip_prefix(column::RUBRIC) {
             Some(criterion) => {
                 // Its SQL has a place for the name, before those of values.
-                self.values.push(SqlValue::Text(criterion.to_owned()));
+                let criterion = criterion.to_owned();
+                self.values.push(SqlValue::Text(criterion.clone()));
+                self.criteria.push(criterion);
                 &column::CRITERION
             }
             None => Column::named(name).ok_or_else(|| {

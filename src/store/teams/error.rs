@@ -35,7 +35,7 @@ pub enum TeamError {
     },
     /// The task is assigned to others, or to nobody.
     #[error(
-        "task {id} is not assigned to {}\nhint: `ewe assign {id} --to {}` assigns it; `ewe accept {id}` decides without reviewers",
+        "task {id} is not assigned to {}\nhint: `ewe assign {id} --to {}` assigns it; without --as the decision is of no reviewer",
         clean(reviewer),
         clean(reviewer)
     )]

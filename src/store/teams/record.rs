@@ -140,7 +140,8 @@ async fn decide(connection: &mut SqliteConnection, group: i64) -> Result<()> {
 }
 
 /// Returns the first task of which a row that the group made to come or to go was changed since, or
-/// whose present review rests on an opinion of the group.
+/// whose present review rests on an opinion of the group: the last decision that stands was made
+/// later. An action that was taken back, and what took it back, are as if they had not been.
 async fn changed_since(connection: &mut SqliteConnection, group: i64) -> Result<Option<i64>> {
     Ok(sqlx::query_scalar!(
         r#"
@@ -177,13 +178,31 @@ async fn changed_since(connection: &mut SqliteConnection, group: i64) -> Result<
                         WHERE decision.task_id = revision.task_id
                             AND decision.id > revision.id
                             AND decision.about IS NOT NULL
+                            AND decision.undoes IS NULL
                             AND decision.after ->> 'review' IN ('accepted', 'rejected')
+                            AND NOT EXISTS (
+                                SELECT 1
+                                FROM revision AS taken
+                                WHERE taken.undoes = decision.group_id
+                                    AND NOT EXISTS (
+                                        SELECT 1 FROM revision AS redone WHERE redone.undoes = taken.group_id
+                                    )
+                            )
                             AND NOT EXISTS (
                                 SELECT 1
                                 FROM revision AS later
                                 WHERE later.task_id = revision.task_id
                                     AND later.id > decision.id
+                                    AND later.undoes IS NULL
                                     AND later.after ->> 'review' IS NOT NULL
+                                    AND NOT EXISTS (
+                                        SELECT 1
+                                        FROM revision AS taken
+                                        WHERE taken.undoes = later.group_id
+                                            AND NOT EXISTS (
+                                                SELECT 1 FROM revision AS redone WHERE redone.undoes = taken.group_id
+                                            )
+                                    )
                             )
                     )
                 )

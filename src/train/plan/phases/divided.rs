@@ -124,12 +124,14 @@ impl Phases<'_> {
         } else {
             whole(layers + 1)
         };
+        // Gloo gathers into a copy, which lasts until later gathers take its place.
+        let copied = if config.gpu { 0 } else { head };
         let with = |bytes: Bytes, whole: u64| Bytes {
             weights: bytes.weights + whole,
             ..bytes
         };
         [
-            with(self.loss(), head + block),
+            with(self.loss(), head + copied + block),
             with(self.last_block(), 2 * block),
             with(self.block_before_last(), 2 * block),
             with(self.first_block(), block),
