@@ -78,11 +78,15 @@ fn a_connection_of_two_ranks_that_drops_ends_all() {
     let options = "--steps 4000 --save-every 5 --ranks 2 --rank-timeout 3s";
     let mut run = start(line(&data, &out, options), &errors);
     until("steps", || metrics(&out).len() >= 3);
-    if !cut(&run, false) {
+    let is_cut = cut(&run, false);
+    if !is_cut {
         signal(run.id(), "KILL");
+    }
+    let status = ended(&mut run);
+    if !is_cut {
         return;
     }
-    assert_eq!(ended(&mut run).code(), Some(1));
+    assert_eq!(status.code(), Some(1));
     let text = fs::read_to_string(&errors).unwrap();
     assert_eq!(text.matches("error: ").count(), 1, "{text}");
     assert!(text.contains("rank"), "{text}");

@@ -172,13 +172,7 @@ impl Trainer {
         source.finish()?;
         let trained = lora::attach(model.as_mut(), &settings, seed, device);
         let mut trainer = Trainer::made(model, trained, ([None; 2], Some(settings)), config, device);
-        trainer.shards = Some(Shards {
-            units,
-            embedding: sorted.embedding,
-            blocks: sorted.blocks,
-            head: sorted.head,
-            division,
-        });
+        trainer.shards = Some(sorted.divided(units, division));
         Ok(trainer)
     }
 

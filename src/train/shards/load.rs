@@ -1,7 +1,7 @@
 //! How a rank reads its parts of a model.
 
 use super::layout::Layout;
-use super::units::{Shards, Sorted, Unit};
+use super::units::{Sorted, Unit};
 use crate::distributed::group::Division;
 use crate::model::CausalLm;
 use crate::model::files::weights::Weights;
@@ -113,13 +113,7 @@ impl Trainer {
         let trained: Option<Vec<Parameter>> = trained.into_iter().collect();
         let trained = trained.context("a parameter is in no block and at no end of the model")?;
         let mut trainer = Trainer::made(model, trained, (head, None), config, device);
-        trainer.shards = Some(Shards {
-            units,
-            embedding: sorted.embedding,
-            blocks: sorted.blocks,
-            head: sorted.head,
-            division,
-        });
+        trainer.shards = Some(sorted.divided(units, division));
         Ok(trainer)
     }
 }

@@ -94,4 +94,15 @@ impl Sorted {
             head,
         })
     }
+
+    /// Returns these units of a model that is divided.
+    pub fn divided(self, units: Vec<Unit>, division: Division) -> Shards {
+        Shards {
+            units,
+            embedding: self.embedding,
+            blocks: self.blocks,
+            head: self.head,
+            division,
+        }
+    }
 }
