@@ -125,6 +125,18 @@ pub fn load_weights(
     Ok((model, kind))
 }
 
+/// Returns the type that most of a checkpoint has, in which it is written again whatever this
+/// processor computes in.
+pub fn kept_dtype(dir: &Path) -> Result<&'static str> {
+    let fields = fields(dir)?;
+    let weights = Weights::open(dir, families::of(&fields)?.0.prefix)?;
+    Ok(match weights.main_kind() {
+        Kind::Float => "fp32",
+        Kind::Half => "fp16",
+        _ => "bf16",
+    })
+}
+
 /// As [`load_weights`], which takes no memory for weights: they have their shapes, and nothing in
 /// them. Returns where to read them as well, in the type of the model and in host memory.
 ///

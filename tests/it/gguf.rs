@@ -123,6 +123,14 @@ fn a_gguf_becomes_a_folder_again() {
     let file = golden("gguf").join("llama3.gguf");
     torch(&dir, &["merge", "--model", text(&file), "--out", "folder"]).success();
     assert_eq!(greedy(&dir, &dir.path("folder")), greedy(&dir, &file));
+    // Its own type, whatever the processor computes in.
+    let bytes = std::fs::read(dir.path("folder/model.safetensors")).unwrap();
+    let length = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let header = String::from_utf8_lossy(&bytes[8..8 + length]).into_owned();
+    assert!(
+        header.contains("\"F16\"") && !header.contains("\"F32\""),
+        "{header}"
+    );
     let config = read_json(&dir.path("folder/config.json"));
     let original = read_json(&golden("llama3").join("config.json"));
     for field in [

@@ -208,10 +208,7 @@ fn generate_with_judge_scores_its_own_tasks() {
     // Without a name, the server's only model is used, so the server must be reachable.
     let nowhere = "--judge-endpoint http://127.0.0.1:9/v1";
     let said = generate(&dir, &mock, "5", nowhere).failure(1).stderr();
-    assert!(
-        said.contains("does not say which models it has") && said.contains("--judge-model"),
-        "{said}"
-    );
+    assert!(said.contains("hint: is the server up?"), "{said}");
 }
 
 #[test]

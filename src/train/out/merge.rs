@@ -27,12 +27,16 @@ pub fn run(job: &MergeJob, quiet: bool) -> Result<()> {
         gguf_file::architecture(&model::fields(&base)?)?;
     }
     let _guard = tch::no_grad_guard();
+    let dtype = match job.dtype.as_str() {
+        "auto" => model::kept_dtype(&base)?,
+        given => given,
+    };
     let LoadedModel {
         mut model,
         kind,
         mut tokenizer,
         ..
-    } = model::load(&base, Device::Cpu, &job.dtype)?;
+    } = model::load(&base, Device::Cpu, dtype)?;
     let mut merged = None;
     if let Some(adapter) = &job.adapter {
         merged = Some(merge(model.as_mut(), &base, adapter, kind)?);
