@@ -76,7 +76,7 @@ class Trial:
         adapter = []
         if db:
             command = ["train", "--db", db, "--model", args.model, "--out", out, "--epochs", args.epochs]
-            self.once(f"train-{name}", [*command, "--where", READ, "--eval-fraction", 0, "--overwrite"])
+            self.once(f"train-{name}", [*command, "--where", READ, "--eval-fraction", 0])
             adapter = ["--adapter", out]
         result, answers = self.dir / f"{name}.json", self.dir / f"{name}.jsonl"
         evaluate = ["eval", "--model", args.model, *adapter, "--suite", f"instructions={HERE / 'questions.jsonl'}"]
