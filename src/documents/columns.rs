@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::fault::{Fault, FaultKind};
 use super::{Block, BlockKind, Document};
-use crate::interchange::{Reading, TableLayout};
+use crate::interchange::{DELIMITERS, Reading, TableLayout};
 use crate::text::counted;
 
 /// Columns that are taken if none is named: the first of these that is there.
@@ -12,9 +12,6 @@ const USUAL: [&str; 6] = ["text", "content", "body", "document", "passage", "art
 
 /// How much of a table tells how its rows are written, in bytes.
 const HEAD: usize = 1 << 16;
-
-/// Delimiters of cells, the likeliest last.
-const DELIMITERS: [u8; 4] = *b"|;\t,";
 
 /// How the rows of a table are written.
 struct Dialect {
@@ -48,7 +45,8 @@ impl Dialect {
 /// The delimiter that a line has most of; a comma if it has none.
 fn most_frequent(line: &str) -> u8 {
     let count = |delimiter: &u8| line.bytes().filter(|byte| byte == delimiter).count();
-    DELIMITERS.into_iter().max_by_key(count).unwrap_or(b',')
+    // Of several it is the first of the list.
+    DELIMITERS.into_iter().rev().max_by_key(count).unwrap_or(b',')
 }
 
 /// Reads CSV: values between commas, tabs, semicolons or bars.

@@ -42,6 +42,6 @@ pub use format::Format;
 pub use need::Need;
 pub use parsed_row::{ParsedRow, SourceRow};
 pub use reading::Reading;
-pub use rows::csv::TableLayout;
+pub use rows::csv::{DELIMITERS, TableLayout};
 pub use rows::location::Location;
 pub use rows::row::{Excerpt, Row};

@@ -1,11 +1,11 @@
 //! Fine-tuning, `ewe plan` and `ewe selftest`. In reading order:
 //!
-//! - [`run`], [`prepare`], [`steps`]: `ewe train` from its job to its result.
+//! - [`run`], [`prepare`], `load`, [`steps`]: `ewe train` from its job to its result.
 //! - [`conclusion`]: what a run says at its end.
 //! - [`settings`]: the settings of a run, resolved once.
 //! - [`data`]: rows become examples, and examples the micro-batches of a step.
-//! - [`trainer`], [`backward`], [`inputs`], [`loss`], [`neftune`]: forward and backward passes of a
-//!   model in training.
+//! - [`trainer`], `by_blocks`, [`backward`], [`inputs`], [`loss`], [`neftune`]: forward and
+//!   backward passes of a model in training.
 //! - [`add_up`]: gradients of several processes that train together. [`shards`]: parameters that
 //!   they divide.
 //! - [`optim`]: parameters, adapters, optimizers and the learning rate.
@@ -18,6 +18,7 @@ pub mod add_up;
 pub mod backward;
 #[cfg(test)]
 mod budgets;
+mod by_blocks;
 pub mod chosen;
 pub mod conclusion;
 pub mod data;
@@ -25,6 +26,7 @@ pub mod fit;
 pub mod guard;
 pub mod inputs;
 pub mod interrupt;
+mod load;
 pub mod loss;
 pub mod neftune;
 pub mod optim;

@@ -3,21 +3,18 @@
 
 use super::chosen::{choose_formats, choose_micro_tokens};
 use super::conclusion::HeldOutCurve;
-use super::fit::{Heaviest, OfRanks, Room, free, refuse_what_cannot_fit};
+use super::fit::{Heaviest, OfRanks, Room, refuse_what_cannot_fit};
+use super::load::{Loaded, allocated, divided_trainer, trainer, weights_are_small};
 use super::say;
-use super::settings::{self, Settings, warn_of_idle_schedule};
-use super::shards;
+use super::settings::{Settings, warn_of_idle_schedule};
 use super::trainer::Trainer;
-use crate::distributed::group::{Division, Ranks};
-use crate::model::device::dtype_name;
-use crate::model::files::adapter;
+use crate::distributed::group::Ranks;
 use crate::model::files::config::ConfigFields;
 use crate::model::files::fingerprint::fingerprint;
 use crate::model::files::hub::{self, Fetch};
-use crate::model::files::weights::{Form, Weights};
+use crate::model::files::weights::Form;
 use crate::model::text::tokenizer::Tokenizer;
-use crate::model::{self, CausalLm, ModelInfo};
-use crate::shim::memory;
+use crate::model::{self, ModelInfo};
 use crate::train::data::dataset::{self, Encoded, Example, Layout, LeftOut};
 use crate::train::data::row_template::RowTemplate;
 use crate::train::data::source::Source;
@@ -30,7 +27,7 @@ use ewe::job::train::TrainJob;
 use ewe::program::about;
 use ewe::prompt::template::Template;
 use ewe::text::{chosen, counted};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use tch::{Device, Kind};
 
 /// Rows left out that are listed on the terminal; the file lists all.
@@ -362,130 +359,6 @@ fn resolve_settings(job: &TrainJob, base: &Base, rows: &EncodedRows, quiet: bool
         );
     }
     Ok(settings)
-}
-
-/// The model's weights.
-struct Loaded {
-    model: Box<dyn CausalLm>,
-    kind: Kind,
-    /// Bytes that the allocator counts for them.
-    bytes: u64,
-}
-
-impl Loaded {
-    fn read(base: &Path, device: Device, precision: Precision, form: Form) -> Result<Loaded> {
-        let dtype = dtype_name(settings::kind(precision));
-        let before = allocated(device);
-        let (model, kind) = model::load_weights(base, device, dtype, form)?;
-        let bytes = allocated(device).saturating_sub(before);
-        Ok(Loaded { model, kind, bytes })
-    }
-}
-
-/// Returns the allocated bytes; 0 if nothing counts them.
-fn allocated(device: Device) -> u64 {
-    memory::allocated(device).unwrap_or_default()
-}
-
-/// Returns whether the weights may be read beside the tokenizer, before it is known what the run
-/// needs: if sixteen times as much is free, twice what full fine-tuning in fp32 takes of a
-/// checkpoint in 16 bits.
-fn weights_are_small(base: &Path, family: &str, device: Device) -> Result<bool> {
-    let Some(free) = free(device) else {
-        return Ok(false);
-    };
-    Ok(16 * Weights::open(base, model::prefix(family))?.bytes() < free)
-}
-
-/// Makes the trainer of the loaded model, with its adapter.
-fn trainer(
-    job: &TrainJob,
-    settings: &Settings,
-    base: &Path,
-    loaded: Loaded,
-    device: Device,
-) -> Result<Trainer> {
-    let Loaded { mut model, kind, .. } = loaded;
-    if let Some(dir) = &job.adapter {
-        adapter::attach(model.as_mut(), base, dir, device)?;
-    }
-    if let Some(lora) = &settings.lora {
-        lora::check_targets(model.as_mut(), lora)?;
-    }
-    let mut trainer = match settings.lora.clone() {
-        Some(lora) => Trainer::lora(model, lora, job.seed, settings.optimizer(), device),
-        None => {
-            let mut exact = exact_weights(base, model.info().family, kind, device)?;
-            let shapes: std::collections::HashMap<_, _> = model
-                .parameters()
-                .into_iter()
-                .map(|(name, tensor)| (name, tensor.size()))
-                .collect();
-            let values = |name: &str| exact.as_mut().map(|weights| weights.tensor(name, &shapes[name]));
-            Trainer::full(model, values, settings.optimizer(), device)
-        }
-    };
-    trainer.recompute = settings.formats.recompute;
-    trainer.neftune = settings.neftune;
-    Ok(trainer)
-}
-
-/// Makes the trainer of a model of which this rank reads its part. Returns it with the type that it
-/// computes in, and the bytes that were allocated before.
-fn divided_trainer(
-    job: &TrainJob,
-    settings: &Settings,
-    dir: &Path,
-    (device, precision): (Device, Precision),
-    division: Division,
-) -> Result<(Trainer, Kind, u64)> {
-    let before = allocated(device);
-    let dtype = dtype_name(settings::kind(precision));
-    let form = match settings.lora {
-        Some(_) => settings.form(),
-        None => Form::Plain,
-    };
-    let (mut model, kind, weights) = model::load_hollow(dir, device, dtype, form)?;
-    let exact = match settings.lora {
-        Some(_) => None,
-        None => exact_weights(dir, model.info().family, kind, Device::Cpu)?,
-    };
-    let ends = model.embedding_and_head();
-    let head_name = ends.tied.then_some(ends.head_name);
-    let source = shards::load::Source {
-        weights,
-        exact,
-        dir,
-        head_name,
-    };
-    let mut trainer = match &settings.lora {
-        Some(lora) => {
-            if let Some(adapter) = &job.adapter {
-                adapter::attach(model.as_mut(), dir, adapter, device)?;
-            }
-            if lora.dora {
-                bail!(
-                    "DoRA needs the norms of whole weights, which no rank has with --shard\nhint: leave --shard away, or go on with a LoRA adapter"
-                );
-            }
-            lora::check_targets(model.as_mut(), lora)?;
-            let adapter = (lora.clone(), job.seed);
-            Trainer::divided_adapter(model, source, division, adapter, settings.optimizer(), device)?
-        }
-        None => Trainer::divided(model, source, division, settings.optimizer(), device)?,
-    };
-    trainer.neftune = settings.neftune;
-    Ok((trainer, kind, before))
-}
-
-/// Opens the checkpoint's own weights in fp32, if they are more precise than the model computes.
-fn exact_weights(dir: &Path, family: &str, kind: Kind, device: Device) -> Result<Option<Weights>> {
-    if kind == Kind::Float {
-        return Ok(None);
-    }
-    let mut weights = Weights::open(dir, model::prefix(family))?;
-    weights.place(Kind::Float, device);
-    Ok((weights.main_kind() != kind).then_some(weights))
 }
 
 /// Restores the last checkpoint. Returns the steps done.

@@ -162,9 +162,13 @@ impl Run {
         }
         let refuses = |nll: f64, norm: Option<f64>| guard.refuses(targets, nll / targets as f64, norm);
         if self.ranks.division().is_some() {
+            // It cannot be stopped halfway.
+            if self.any_says(interrupt.asked())? {
+                return Ok(None);
+            }
             return match self.trainer.lora {
-                Some(_) => self.divided_adapter_step(step, (targets, &seeded), &refuses, interrupt),
-                None => self.divided_step(step, (targets, &seeded), &refuses, interrupt),
+                Some(_) => self.divided_adapter_step(step, (targets, &seeded), &refuses),
+                None => self.divided_step(step, (targets, &seeded), &refuses),
             };
         }
         if self.settings.formats.update_in_backward {
@@ -201,17 +205,13 @@ impl Run {
         Ok(Some((nll / targets as f64, update)))
     }
 
-    /// As [`Run::step`], if ranks divide the parameters: it cannot be stopped halfway.
+    /// As [`Run::step`], if ranks divide the parameters.
     fn divided_step(
         &mut self,
         step: u64,
         (targets, micro_batches): (usize, &[(&MicroBatch, i64)]),
         refuses: &dyn Fn(f64, Option<f64>) -> Option<String>,
-        interrupt: &Interrupt,
     ) -> Result<Option<(f64, StepOutcome)>> {
-        if self.any_says(interrupt.asked())? {
-            return Ok(None);
-        }
         let plan = StepPlan {
             targets,
             rate: self.settings.schedule.rate(step),
@@ -230,11 +230,7 @@ impl Run {
         step: u64,
         (targets, micro_batches): (usize, &[(&MicroBatch, i64)]),
         refuses: &dyn Fn(f64, Option<f64>) -> Option<String>,
-        interrupt: &Interrupt,
     ) -> Result<Option<(f64, StepOutcome)>> {
-        if self.any_says(interrupt.asked())? {
-            return Ok(None);
-        }
         let own = self
             .trainer
             .divided_adapter_pass(&self.ranks, micro_batches, targets)?;

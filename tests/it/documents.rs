@@ -52,18 +52,22 @@ fn pdf(lines: &[&str]) -> Vec<u8> {
          >>\nstream\nx\nendstream"
             .to_string(),
     ];
+    pdf_of(&objects)
+}
+
+/// A PDF of these objects, of which the first is its root.
+pub fn pdf_of(objects: &[String]) -> Vec<u8> {
     let mut out = b"%PDF-1.4\n".to_vec();
     let mut places = Vec::new();
     for (number, object) in objects.iter().enumerate() {
         places.push(out.len());
         out.extend(format!("{} 0 obj\n{object}\nendobj\n", number + 1).bytes());
     }
-    let table = out.len();
-    out.extend(format!("xref\n0 {}\n0000000000 65535 f \n", objects.len() + 1).bytes());
+    let (table, size) = (out.len(), objects.len() + 1);
+    out.extend(format!("xref\n0 {size}\n0000000000 65535 f \n").bytes());
     for place in places {
         out.extend(format!("{place:010} 00000 n \n").bytes());
     }
-    let size = objects.len() + 1;
     out.extend(format!("trailer << /Size {size} /Root 1 0 R >>\nstartxref\n{table}\n%%EOF\n").bytes());
     out
 }

@@ -1,6 +1,6 @@
 //! `ewe add-documents` on files that are damaged, hostile, or written in an unusual way.
 
-use crate::documents::{add, prose};
+use crate::documents::{add, pdf_of, prose};
 use crate::shell::{Dir, ewe};
 
 /// A stream of a PDF.
@@ -42,20 +42,7 @@ fn pdf(pages: &[String], form: &str) -> Vec<u8> {
             objects.len()
         ));
     }
-    let mut out = b"%PDF-1.4\n".to_vec();
-    let mut places = Vec::new();
-    for (number, object) in objects.iter().enumerate() {
-        places.push(out.len());
-        out.extend(format!("{} 0 obj\n{object}\nendobj\n", number + 1).bytes());
-    }
-    let table = out.len();
-    let size = objects.len() + 1;
-    out.extend(format!("xref\n0 {size}\n0000000000 65535 f \n").bytes());
-    for place in places {
-        out.extend(format!("{place:010} 00000 n \n").bytes());
-    }
-    out.extend(format!("trailer << /Size {size} /Root 1 0 R >>\nstartxref\n{table}\n%%EOF\n").bytes());
-    out
+    pdf_of(&objects)
 }
 
 #[test]

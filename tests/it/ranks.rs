@@ -63,7 +63,7 @@ pub fn tensors(path: &Path) -> Vec<(String, Vec<f32>)> {
 /// Asserts that two runs lost as much in each step, and that their weights are equal, but for
 /// rounding.
 #[track_caller]
-fn alike(one: &Path, other: &Path, file: &str) {
+pub fn alike(one: &Path, other: &Path, file: &str) {
     let (a, b) = (losses(one), losses(other));
     assert_eq!(a.len(), b.len());
     for (a, b) in a.iter().zip(&b) {

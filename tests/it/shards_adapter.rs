@@ -5,31 +5,13 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::ranks::{ewe, line, none_left, start, tensors};
+use crate::ranks::{alike, ewe, line, none_left, start, tensors};
 use crate::shell::{Dir, signal};
 use crate::train::{EWE_TORCH, arguments, fails, losses, metrics, rows};
 use crate::waiting::{ended, until};
 
 const LORA: &str = "--method lora --lora-rank 4 --steps 6 --eval-every 3";
 const FILE: &str = "adapter_model.safetensors";
-
-/// Asserts that two runs lost as much in each step, and that their adapters are equal, but for
-/// rounding.
-#[track_caller]
-fn alike(one: &Path, other: &Path, most: f64) {
-    let (a, b) = (losses(one), losses(other));
-    assert_eq!(a.len(), b.len());
-    for (a, b) in a.iter().zip(&b) {
-        assert!((a - b).abs() < most, "{a} and {b}");
-    }
-    let held_out = |out: &Path| metrics(out).last().unwrap()["eval_loss"].as_f64().unwrap();
-    assert!((held_out(one) - held_out(other)).abs() < most);
-    for ((name, a), (of, b)) in tensors(&one.join(FILE)).iter().zip(&tensors(&other.join(FILE))) {
-        assert_eq!((name, a.len()), (of, b.len()));
-        let apart = a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-        assert!(f64::from(apart) < most, "{name}: {apart}");
-    }
-}
 
 #[track_caller]
 fn same_bits(one: &Path, other: &Path) {
@@ -52,7 +34,7 @@ fn ranks_that_divide_the_base_train_the_adapter_of_one_process() {
     ] {
         let more = format!("{options} {more}");
         ewe(line(&data, &out(name), &more)).assert().success();
-        alike(&out("one"), &out(name), 1e-6);
+        alike(&out("one"), &out(name), FILE);
     }
     same_bits(&out("two"), &out("again"));
 }
@@ -73,7 +55,7 @@ fn a_base_in_four_bits_is_divided() {
             let line = arguments(model, &data, &out(name), &format!("{options} {more}"));
             ewe(line).assert().success();
         }
-        alike(&out("one"), &out("two"), 1e-6);
+        alike(&out("one"), &out("two"), FILE);
         assert_ne!(losses(&out("two")), losses(&out("plain")), "{model}");
     }
 }
@@ -112,7 +94,7 @@ fn it_goes_on_with_any_number_of_ranks_and_with_another_adapter() {
         further("further", ""),
         further("divided", "--ranks 2 --shard all"),
     );
-    alike(&one, &two, 1e-6);
+    alike(&one, &two, FILE);
 }
 
 #[test]

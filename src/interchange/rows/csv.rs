@@ -20,7 +20,7 @@ use crate::text::counted;
 use cells::{CsvDialect, RecordEnd, Splitter, first_records, has_csv_quotes};
 
 /// Possible delimiters, the likeliest first.
-const DELIMITERS: [u8; 4] = *b",\t;|";
+pub const DELIMITERS: [u8; 4] = *b",\t;|";
 
 /// How many rows are compared to tell a table from text with commas in it.
 const COMPARED: usize = 4;

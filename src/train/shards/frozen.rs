@@ -208,7 +208,7 @@ impl Trainer {
         let mut gathers = Gathers::begin(shards, ranks, order)?;
         let mut in_flight = self.forward_divided(shards, &mut gathers, micro_batches)?;
         gathers.enter(shards, shards.head)?;
-        let nll = self.heads(&mut in_flight, targets);
+        let nll = self.heads(&mut in_flight, targets, true);
         shards.leave(shards.head)?;
         let count = in_flight.len();
         for (layer, unit) in shards.blocks.clone().into_iter().enumerate().rev() {
@@ -216,7 +216,7 @@ impl Trainer {
             for (number, one) in in_flight.iter_mut().enumerate() {
                 let x_1td = one.kept.pop().expect("what went into each block");
                 let x_1td = if layer > 0 { as_leaf(x_1td) } else { x_1td };
-                let y_1td = self.block(layer, &x_1td, &mut one.pass, &one.inputs, one.seed);
+                let y_1td = self.block(layer, &x_1td, &mut one.pass, &one.inputs, one.dropout_seed);
                 seed_backward(&y_1td, &one.gradient_1td);
                 one.gradient_1td = x_1td.grad();
                 self.micro_batch_done(number + 1 == count);

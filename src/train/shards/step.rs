@@ -7,8 +7,8 @@ use super::gather::Gathers;
 use super::reduce::Reducing;
 use super::units::Shards;
 use crate::distributed::group::Ranks;
-use crate::model::layers::attention::ForwardPass;
 use crate::train::backward::{as_leaf, seed_backward};
+use crate::train::by_blocks::InFlight;
 use crate::train::data::micro_batch::MicroBatch;
 use crate::train::inputs::Inputs;
 use crate::train::loss::{self, LossGradients};
@@ -31,17 +31,6 @@ pub struct StepPlan<'a> {
     pub in_backward: bool,
     /// Asked about the loss, and about the norm once it is known.
     pub refuses: Refuses<'a>,
-}
-
-/// A micro-batch between the blocks.
-pub(super) struct InFlight {
-    pub(super) inputs: Inputs,
-    pub(super) pass: ForwardPass<'static>,
-    pub(super) seed: i64,
-    /// Inputs of the blocks that are left, and the output of the last one on top.
-    pub(super) kept: Vec<Tensor>,
-    /// Gradient of the output of the block that is next in the backward pass.
-    pub(super) gradient_1td: Tensor,
 }
 
 /// What becomes of gradients once they are added up.
@@ -167,7 +156,7 @@ impl Trainer {
         let mut in_flight = self.forward_divided(shards, &mut gathers, micro_batches)?;
         let (embedding, head) = (shards.embedding, shards.head);
         gathers.enter(shards, head)?;
-        let (nll, count) = (self.heads(&mut in_flight, plan.targets), in_flight.len());
+        let (nll, count) = (self.heads(&mut in_flight, plan.targets, true), in_flight.len());
         shards.leave(head)?;
         let mut each = vec![0.0; ranks.size];
         each[ranks.rank] = nll;
@@ -189,7 +178,7 @@ impl Trainer {
             gathers.enter(pass.shards, unit)?;
             for (number, one) in in_flight.iter_mut().enumerate() {
                 let x_1td = as_leaf(one.kept.pop().expect("what went into each block"));
-                let y_1td = self.block(layer, &x_1td, &mut one.pass, &one.inputs, one.seed);
+                let y_1td = self.block(layer, &x_1td, &mut one.pass, &one.inputs, one.dropout_seed);
                 seed_backward(&y_1td, &one.gradient_1td);
                 one.gradient_1td = x_1td.grad();
                 self.micro_batch_done(number + 1 == count);
@@ -208,23 +197,6 @@ impl Trainer {
         Ok((nll, None))
     }
 
-    /// Runs the head, forward and backward, for all micro-batches in turn, in a step of `targets`
-    /// targets in all. Returns their summed negative log-likelihood in nats.
-    pub(super) fn heads(&mut self, in_flight: &mut [InFlight], targets: usize) -> f64 {
-        let (mut nll, count) = (0.0, in_flight.len());
-        for (number, one) in in_flight.iter_mut().enumerate() {
-            let top_1wd = as_leaf(one.kept.pop().expect("what came out of the last block"));
-            let hidden_nd = self.finish(&top_1wd, &one.inputs);
-            let losses = self.loss(&hidden_nd, &one.inputs, targets);
-            seed_backward(&hidden_nd, losses.hidden_nd.as_ref().expect("asked for"));
-            one.gradient_1td = top_1wd.grad();
-            nll += losses.nll;
-            self.add_head(losses);
-            self.micro_batch_done(number + 1 == count);
-        }
-        nll
-    }
-
     /// Runs the forward pass without autograd, up to the last block.
     pub(super) fn forward_divided(
         &self,
@@ -233,26 +205,15 @@ impl Trainer {
         micro_batches: &[(&MicroBatch, i64)],
     ) -> Result<Vec<InFlight>> {
         let _guard = tch::no_grad_guard();
-        let (embedding, layers) = (shards.embedding, self.model.info().layers);
+        let embedding = shards.embedding;
         gathers.enter(shards, embedding)?;
-        let embedded = |&(micro_batch, seed): &(&MicroBatch, i64)| {
-            let inputs = self.inputs(micro_batch);
-            InFlight {
-                pass: inputs.pass(micro_batch, layers),
-                kept: vec![self.embed(&inputs, micro_batch, seed)],
-                inputs,
-                seed,
-                gradient_1td: Tensor::new(),
-            }
-        };
+        let embedded = |&(micro_batch, seed): &(&MicroBatch, i64)| self.embedded(micro_batch, seed);
         let mut in_flight: Vec<InFlight> = micro_batches.iter().map(embedded).collect();
         shards.leave(embedding)?;
         for (layer, unit) in shards.blocks.clone().into_iter().enumerate() {
             gathers.enter(shards, unit)?;
             for one in &mut in_flight {
-                let x_1td = one.kept.last().expect("what goes into the block");
-                let y_1td = self.block(layer, x_1td, &mut one.pass, &one.inputs, one.seed);
-                one.kept.push(y_1td);
+                self.forward_block(layer, one);
             }
             shards.leave(unit)?;
         }
