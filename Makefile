@@ -93,13 +93,15 @@ goldens: setup-dev ## renew the golden files of the tests with the reference too
 	.venv/bin/python scripts/make_train_goldens.py
 	.venv/bin/python scripts/make_gguf_goldens.py
 
-check-reference: setup-dev ## compare with rouge_score, transformers, peft, bitsandbytes, the openai client, datasets and huggingface_hub
+check-reference: setup-dev ## compare with rouge_score, transformers, peft, TRL, bitsandbytes, the openai client, datasets and huggingface_hub
 	$(BUILD)
 	.venv/bin/python scripts/check_rouge.py
 	$(CARGO) build --locked $(FEATURES) --example stemmed_rouge
 	.venv/bin/python scripts/check_rouge_stemmed.py
 	.venv/bin/python scripts/check_saved_models.py
 	.venv/bin/python scripts/check_templates.py
+	.venv/bin/python scripts/check_conversation_masks.py
+	.venv/bin/python scripts/check_trl_templates.py
 	.venv/bin/python scripts/check_nf4.py
 	.venv/bin/python scripts/check_gguf.py
 	.venv/bin/python scripts/check_influence.py

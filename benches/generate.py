@@ -19,6 +19,7 @@ Instructions come from filter_data.py (`zipf`).
 import functools
 import json
 import multiprocessing
+import os
 import subprocess
 import sys
 import tempfile
@@ -27,11 +28,12 @@ import urllib.request
 from contextlib import contextmanager
 from pathlib import Path
 
+import machine
 from filter_data import instructions, write
 from rouge_score import rouge_scorer
 
 ROOT = Path(__file__).resolve().parent.parent
-EWE = ROOT / "target/debug/ewe"
+EWE = Path(os.environ.get("EWE", ROOT / "target/debug/ewe"))
 MOCK = ROOT / "target/debug/examples/mock_endpoint"
 TASKS, SLOTS, LATENCY = 4, 256, 2.0
 POOL, SAMPLE = 50_000, 4
@@ -135,6 +137,7 @@ def many(folder, texts, responses):
 
 
 def main():
+    machine.watch()
     seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 120
     responses = int(sys.argv[2]) if len(sys.argv) > 2 else RESPONSES
     texts = instructions("zipf", POOL + 40_000)

@@ -33,6 +33,7 @@ import subprocess
 import time
 from pathlib import Path
 
+import machine
 from influence_rows import KINDS, own_rows, seed_rows, spoil
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -173,6 +174,7 @@ def main():
     parser.add_argument("--first-seed", type=int, default=1, help="the first of them")
     parser.add_argument("--directions", type=lambda text: text.split(","), default=DIRECTIONS, help="`adam` is one")
     options = parser.parse_args()
+    machine.watch()
     seeds = (1,) if options.quick else range(options.first_seed, options.first_seed + options.seeds)
     results = []
     for seed in seeds:

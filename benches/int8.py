@@ -15,6 +15,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+import machine
 import torch
 from safetensors.torch import load_file, save_file
 
@@ -60,6 +61,7 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--dtype", default="auto")
     args = parser.parse_args()
+    machine.watch()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         data = examples(folder, EXAMPLES)

@@ -7,6 +7,12 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
+# Two terminals may run this at once; the second waits, and finds nothing left to do.
+if command -v flock >/dev/null; then
+    exec 9<requirements.txt
+    flock 9
+fi
+
 fail() {
     printf 'error: set-up: %s\n' "$1" >&2
     [ $# -lt 2 ] || printf 'hint: %s\n' "$2" >&2

@@ -5,6 +5,7 @@
 use super::estimate::MemoryEstimate;
 use super::size::Size;
 use super::tensors::Tensors;
+use crate::train::shards::reduce::AT_ONCE;
 use ewe::job::plan::{Link, PlanJob};
 use serde::Serialize;
 
@@ -20,6 +21,9 @@ pub struct Wire {
     pub ends: u64,
     /// Gradients.
     pub gradients: u64,
+    /// Those of them that are added up while another block computes.
+    #[serde(skip)]
+    beside: u64,
     /// The GPUs of a machine that share a connection.
     #[serde(skip)]
     sharing: u64,
@@ -51,6 +55,7 @@ impl Wire {
                 blocks: share(2 * blocks, config.parts),
                 ends: share(gathered, config.parts),
                 gradients: share(2 * 4 * estimate.trained, ranks),
+                beside: 0,
                 sharing,
             };
         }
@@ -63,12 +68,19 @@ impl Wire {
             true => (3 * ends, blocks + 2 * ends),
             false => (ends + embedding, blocks + ends),
         };
-        let within = share(4 * reduced, config.parts);
-        let across = share(2 * 4 * reduced / config.parts, ranks / config.parts);
+        let added_up = |numbers: u64| {
+            let within = share(4 * numbers, config.parts);
+            within + share(2 * 4 * numbers / config.parts, ranks / config.parts)
+        };
+        // A block that is exchanged in one piece, but for the first, which is the last to compute.
+        let layers = size.layers.max(1);
+        let in_one = blocks / layers <= AT_ONCE[usize::from(config.gpu)] as u64;
+        let beside = if in_one { blocks / layers * (layers - 1) } else { 0 };
         Wire {
             blocks: share(2 * config.width() * blocks, config.parts),
             ends: share(config.width() * gathered, config.parts),
-            gradients: within + across,
+            gradients: added_up(reduced),
+            beside: added_up(beside),
             sharing,
         }
     }
@@ -78,10 +90,11 @@ impl Wire {
         self.blocks + self.ends + self.gradients
     }
 
-    /// Returns the seconds of a step that blocks' parameters take, which overlap with computing,
-    /// and those of the rest, which do not.
+    /// Returns the seconds of a step that blocks' parameters and gradients take, which overlap with
+    /// computing, and those of the rest, which do not.
     pub fn seconds(&self, link: Link) -> [f64; 2] {
         let rate = link.rate() * MOST_OF_LINK / self.sharing.max(1) as f64;
-        [self.blocks, self.ends + self.gradients].map(|bytes| bytes as f64 / rate)
+        let after = self.ends + self.gradients - self.beside;
+        [self.blocks + self.beside, after].map(|bytes| bytes as f64 / rate)
     }
 }

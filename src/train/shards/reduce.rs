@@ -11,8 +11,9 @@ use anyhow::Result;
 use tch::{Kind, Tensor};
 
 /// Numbers of a unit that are exchanged at once, at most, on a CPU and on a GPU: two copies of two
-/// such pieces in fp32 are there, and the last piece overlaps with computing.
-pub const AT_ONCE: [i64; 2] = [1 << 23, 1 << 25];
+/// such pieces in fp32 are there. Only the last piece overlaps with computing, so that on a GPU
+/// most blocks are one.
+pub const AT_ONCE: [i64; 2] = [1 << 23, 1 << 28];
 
 /// The same numbers of each part under way.
 struct Exchange<'r> {
