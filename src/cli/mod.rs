@@ -241,7 +241,7 @@ impl Cli {
                 place.rank,
                 place.size
             ),
-            (None, Some(count)) if !args.dry_run => Ok(Some(Ranks {
+            (None, Some(count)) if !args.dry_run && args.show_rows.is_none() => Ok(Some(Ranks {
                 count,
                 restarts: job.restarts,
                 quiet: self.globals.quiet,

@@ -203,6 +203,8 @@ pub struct TrainJob {
     pub ignore_plan: bool,
     /// Whether to try the heaviest step and leave nothing behind.
     pub dry_run: bool,
+    /// How many rows to print as the model gets them, instead of training.
+    pub show_rows: Option<u32>,
     /// Whether the result is printed as JSON.
     pub json: bool,
     /// The options as they are typed, to run it again.

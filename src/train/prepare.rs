@@ -13,6 +13,7 @@ use crate::model::files::config::ConfigFields;
 use crate::model::files::fingerprint::fingerprint;
 use crate::model::files::hub::{self, Fetch};
 use crate::model::files::weights::Form;
+use crate::model::text::token_bytes::TokenBytes;
 use crate::model::text::tokenizer::Tokenizer;
 use crate::model::{self, ModelInfo};
 use crate::train::data::dataset::{self, Encoded, Example, Layout, LeftOut};
@@ -148,6 +149,24 @@ pub fn prepare(job: &TrainJob, mut ranks: Ranks, quiet: bool) -> Result<Run> {
         curve: HeldOutCurve::default(),
         ranks,
     })
+}
+
+/// Reads and encodes the rows of a run, and no weights. Returns them with the bytes of tokens.
+///
+/// # Errors
+///
+/// When rows, tokenizer or template cannot be used.
+pub fn only_rows(job: &TrainJob, quiet: bool) -> Result<(Encoded, TokenBytes)> {
+    let source = Source::open(job, quiet)?;
+    Settings::check_template(job.template.as_ref(), source.rows.are_completions)?;
+    let dir = hub::resolve(&job.model, Fetch::Model)?;
+    let info = model::info(&model::fields(&dir)?)?;
+    let tokenizer = Tokenizer::read(&dir)?.belongs_to(&info)?;
+    let bytes = TokenBytes::of(&tokenizer);
+    Ok((
+        EncodedRows::of(job, &source, &info, tokenizer, quiet)?.encoded,
+        bytes,
+    ))
 }
 
 /// Has ranks exchange what is on GPUs there, and warns where they cannot.

@@ -5,7 +5,7 @@ use super::fit::Heaviest;
 use super::guard::Guard;
 use super::plan::estimate::MemoryEstimate;
 use super::plan::heaviest::Demand;
-use super::prepare::{Run, prepare};
+use super::prepare::{Run, only_rows, prepare};
 use super::say;
 use super::settings::Settings;
 use super::shards;
@@ -17,6 +17,7 @@ use crate::model::device;
 use crate::model::fault;
 use crate::model::out_of_memory::{Stage, explained};
 use crate::shim::memory;
+use crate::train::data::shown::Shown;
 use crate::train::out::checkpoint::Checkpoints;
 use crate::train::out::finished;
 use crate::train::out::{OutFolder, RECORD, files, is_run, repeat, save};
@@ -37,6 +38,13 @@ pub fn run(job: &TrainJob, place: Option<&Place>, quiet: bool) -> Result<u8> {
     Settings::check_master(job.formats.master)?;
     let (job, ranks) = joined(job, place)?;
     let job = &job;
+    if let Some(count) = job.show_rows {
+        return if ranks.is_first() {
+            show_rows(job, count, quiet)
+        } else {
+            Ok(0)
+        };
+    }
     if job.resume && save::is_finished(&job.out) && is_run(&job.out) {
         finished::check(job)?;
         say(
@@ -460,6 +468,17 @@ impl Run {
         }
         next.say(quiet);
     }
+}
+
+/// Prints the first `count` rows as the model gets them. Returns the exit code.
+fn show_rows(job: &TrainJob, count: u32, quiet: bool) -> Result<u8> {
+    let (encoded, bytes) = only_rows(job, quiet)?;
+    for example in encoded.train.iter().take(count as usize) {
+        let shown = Shown::of(example, &bytes);
+        let said = if job.json { shown.json()? } else { shown.text() };
+        println!("{said}");
+    }
+    Ok(0)
 }
 
 /// Prints the result of a finished run for programs, if that is wanted.

@@ -471,6 +471,33 @@ fn a_dry_run_leaves_no_files_and_quiet_prints_nothing() {
     assert_eq!(stderr(&run), "");
 }
 
+/// The same numbers of tokens as a step counts, and nothing is written.
+#[test]
+fn rows_are_shown_as_the_model_gets_them() {
+    let scratch = Dir::new();
+    let data = rows(&scratch);
+    let out = scratch.path("out");
+    let options = "--eval-fraction 0 --order sequential --batch-size 2";
+    let shown = train("gptj", &data, &out, &format!("{options} --show-rows 2")).success();
+    let text = String::from_utf8(shown.get_output().stdout.clone()).unwrap();
+    assert!(text.contains("count 0: ⟦0 1 2<|endoftext|>⟧\n"), "{text}");
+    assert!(text.contains("count 1: ⟦1 2 3 4<|endoftext|>⟧\n"), "{text}");
+    assert!(!text.contains("count 2") && !out.exists(), "{text}");
+    let shown = train("gptj", &data, &out, &format!("{options} --show-rows 2 --json")).success();
+    let lines = String::from_utf8(shown.get_output().stdout.clone()).unwrap();
+    let trained = |line: &str| {
+        let row: Value = serde_json::from_str(line).unwrap();
+        let parts = row["parts"].as_array().unwrap().iter();
+        let trained = parts.filter(|part| part["trained"] == true);
+        trained
+            .map(|part| part["tokens"].as_array().unwrap().len())
+            .sum::<usize>()
+    };
+    let trained: usize = lines.lines().map(trained).sum();
+    train("gptj", &data, &out, &format!("{options} --steps 1")).success();
+    assert_eq!(metrics(&out)[0]["target_tokens"], trained);
+}
+
 #[test]
 fn a_dataset_can_be_trained_on() {
     let scratch = Dir::new();

@@ -247,7 +247,13 @@ pub struct Args {
     #[arg(long)]
     pub dry_run: bool,
 
-    /// Print the result as JSON at the end: steps, losses and what was written
+    /// Print the first N rows as the model gets them, with what is trained on between ⟦ and ⟧, and
+    /// end
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub show_rows: Option<u32>,
+
+    /// Print the result as JSON at the end: steps, losses and what was written; with --show-rows, a
+    /// line for each row
     #[arg(long)]
     pub json: bool,
 }
@@ -309,6 +315,7 @@ impl Args {
             numerics: self.place.numerics(),
             ignore_plan: self.ignore_plan,
             dry_run: self.dry_run,
+            show_rows: self.show_rows,
             json: self.json,
             options: options.clone(),
         })

@@ -98,6 +98,8 @@ pub struct ChatTemplate {
     template: jinja::Template,
     /// Special tokens by names such as `bos_token`.
     special: BTreeMap<String, String>,
+    /// Whether it reads contents as lists of parts, as those of models that see do.
+    reads_parts: bool,
 }
 
 impl ChatTemplate {
@@ -108,7 +110,13 @@ impl ChatTemplate {
             source: source.to_owned(),
             template: jinja::Template::parse(source).map_err(|error| said(&error))?,
             special: special.clone(),
+            reads_parts: false,
         })
+    }
+
+    /// Has it get each content as a list of one part, a text, from now on if `parts`.
+    pub fn give_parts(&mut self, parts: bool) {
+        self.reads_parts = parts;
     }
 
     /// Returns the template's source.
@@ -168,7 +176,7 @@ impl ChatTemplate {
         variables.extend(rendering.variables.clone());
         variables.insert(
             "messages".to_owned(),
-            messages.iter().map(with_reasoning).collect(),
+            messages.iter().map(|message| self.fields(message)).collect(),
         );
         let opens = rendering.ending == Ending::Opening;
         variables.insert("add_generation_prompt".to_owned(), opens.into());
@@ -178,6 +186,16 @@ impl ChatTemplate {
             variables: &variables,
         };
         self.template.render(&options).map_err(|error| said(&error))
+    }
+
+    /// Returns a message as the template reads it.
+    fn fields(&self, message: &ChatMessage) -> Value {
+        let mut fields = with_reasoning(message);
+        if self.reads_parts {
+            let text = fields["content"].take();
+            fields["content"] = json!([{ "type": "text", "text": text }]);
+        }
+        fields
     }
 }
 

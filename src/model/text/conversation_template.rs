@@ -3,6 +3,7 @@
 //! named.
 
 mod affixes;
+mod answers;
 mod closing;
 
 use std::collections::HashSet;
@@ -18,6 +19,7 @@ use super::block_template;
 use super::chat_template::{ChatMessage, ChatTemplate, Rendered, Rendering};
 use super::tokenizer::{Marked, Tokenizer};
 use affixes::{begin, end};
+use answers::{Answers, SpecialTexts};
 use closing::{ANSWER, Closing};
 
 /// A chat template for one tokenizer.
@@ -30,9 +32,12 @@ pub struct ConversationTemplate {
     /// Whether it ignores system messages.
     ignores_system: bool,
     closing: Closing,
+    special: SpecialTexts,
     /// Stop strings of the template.
     stop: Vec<String>,
     is_fallback: bool,
+    /// Whether it leaves the text of an answer away.
+    omits_answers: bool,
 }
 
 /// A conversation in tokens.
@@ -44,6 +49,8 @@ pub struct TokenizedConversation {
     pub targets: Vec<Range<usize>>,
     /// Whether the first answer begins within a token, so that the prompt alone has other tokens.
     pub splits_token: bool,
+    /// What the template's prompt for an answer ends with that an answer does not begin with.
+    pub unanswered: Option<String>,
 }
 
 const INPUT: &str = "ewe's input";
@@ -134,8 +141,10 @@ impl ConversationTemplate {
             takes_input: false,
             ignores_system: false,
             closing: Closing::default(),
+            special: SpecialTexts::of(tokenizer),
             stop: Vec::new(),
             is_fallback: false,
+            omits_answers: false,
         };
         let now = Local::now().naive_local();
         let asked = ChatMessage::new("user", "q").about(Some(INPUT));
@@ -147,8 +156,11 @@ impl ConversationTemplate {
             ChatMessage::new("user", "q"),
             ChatMessage::new("assistant", ANSWER),
         ];
+        let parts = made.wants_parts(now, &answered);
+        made.template.give_parts(parts);
         // A template that refuses even this says why when it is used.
         if let Ok(whole) = made.template.render(now, &answered, &Rendering::closed()) {
+            made.omits_answers = !whole.text.contains(ANSWER);
             made.closing = Closing::of(&whole, tokenizer)?;
             let below = [&[ChatMessage::new("system", SYSTEM)], &answered[..]].concat();
             let below = made.template.render(now, &below, &Rendering::closed());
@@ -161,6 +173,16 @@ impl ConversationTemplate {
             made.stop.dedup();
         }
         Ok(made)
+    }
+
+    /// Returns whether the template passes over contents that are texts, and writes lists of parts.
+    fn wants_parts(&mut self, now: NaiveDateTime, answered: &[ChatMessage]) -> bool {
+        let mut says = |parts: bool| {
+            self.template.give_parts(parts);
+            let rendered = self.template.render(now, answered, &Rendering::closed());
+            rendered.is_ok_and(|whole| whole.text.contains(ANSWER))
+        };
+        !says(false) && says(true)
     }
 
     /// Returns the template's name, such as `alpaca`, or the path it was read from.
@@ -261,17 +283,29 @@ impl ConversationTemplate {
         only_last: bool,
     ) -> Result<TokenizedConversation> {
         self.refuse_ignored_system(messages)?;
+        if self.omits_answers {
+            bail!(
+                "{}: the template leaves the text of answers away, so there is nothing to learn\nhint: take another template: \
+                 --template alpaca",
+                self.name
+            );
+        }
         let now = Local::now().naive_local();
         let mut messages = self.known_fields(messages);
         self.cut_end_tokens(&mut messages, tokenizer);
         let whole = self.render(now, &messages, &Rendering::closed())?;
-        let mut answers = if self.template.is_marked() {
-            if whole.generated.is_empty() {
-                bail!("{}: {{% generation %}} marks nothing of the answer", self.name);
+        let Answers {
+            ranges: mut answers,
+            unanswered,
+        } = match self.template.is_marked() {
+            true if whole.generated.is_empty() => {
+                bail!("{}: {{% generation %}} marks nothing of the answer", self.name)
             }
-            whole.generated
-        } else {
-            self.answers(now, &messages, &whole.text)?
+            true => Answers {
+                ranges: whole.generated,
+                unanswered: None,
+            },
+            false => self.answers(now, &messages, &whole.text)?,
         };
         if only_last {
             let from = self.last_answer(now, &messages, &whole.text);
@@ -297,6 +331,7 @@ impl ConversationTemplate {
             ids,
             targets,
             splits_token,
+            unanswered,
         })
     }
 
@@ -316,68 +351,6 @@ impl ConversationTemplate {
         let at = messages.iter().rposition(|message| message.role == "assistant")?;
         let before = self.render(now, &messages[..at], &Rendering::closed()).ok()?;
         whole.starts_with(&before.text).then_some(before.text.len())
-    }
-
-    /// Finds each answer in `whole`, by prefixes.
-    fn answers(
-        &self,
-        now: NaiveDateTime,
-        messages: &[ChatMessage],
-        whole: &str,
-    ) -> Result<Vec<Range<usize>>> {
-        let mut answers = Vec::new();
-        for (at, message) in messages.iter().enumerate() {
-            if message.role != "assistant" {
-                continue;
-            }
-            let opened = self.render(now, &messages[..at], &Rendering::default())?.text;
-            let end = match at + 1 == messages.len() {
-                true => whole.len(),
-                false => {
-                    let closed = self.render(now, &messages[..=at], &Rendering::closed())?;
-                    let end = self.beginning(&closed.text, whole);
-                    // Templates that write a last answer differently than an earlier one.
-                    end.or_else(|error| self.end_of(message, &opened, whole).ok_or(error))?
-                }
-            };
-            let start = self.beginning(&opened, whole)?;
-            if start > end {
-                bail!("{}: the text of an answer is empty", self.name);
-            }
-            answers.push(start..end);
-        }
-        Ok(answers)
-    }
-
-    /// Returns where an answer ends in `whole`, found by its text and by what closes an answer.
-    fn end_of(&self, message: &ChatMessage, opened: &str, whole: &str) -> Option<usize> {
-        let rest = whole.strip_prefix(opened)?;
-        let text = message.content.trim();
-        let at = rest.find(text).filter(|_| !text.is_empty())? + text.len();
-        let after = &rest[at..];
-        let closing = self.closing.whole.as_str();
-        let end = after.strip_prefix(closing).map_or(0, |_| closing.len());
-        (end > 0).then_some(opened.len() + at + end)
-    }
-
-    /// Returns the length of `part` if `whole` begins with it.
-    fn beginning(&self, part: &str, whole: &str) -> Result<usize> {
-        if whole.starts_with(part) {
-            return Ok(part.len());
-        }
-        let pairs = part.char_indices().zip(whole.chars());
-        let at = pairs
-            .take_while(|((_, a), b)| a == b)
-            .map(|((at, a), _)| at + a.len_utf8());
-        let at = at.last().unwrap_or(0);
-        let after = |text: &str| text[at..].chars().take(30).collect::<String>();
-        bail!(
-            "{}: the template writes a question differently once it is answered, {:?} in place of {:?}, so no part is the answer's\n\
-             hint: put {{% generation %}}…{{% endgeneration %}} around the answer in a copy of it, for --template; or --template alpaca",
-            self.name,
-            after(whole),
-            after(part)
-        )
     }
 
     fn render(

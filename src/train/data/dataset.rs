@@ -210,6 +210,7 @@ fn plain(prompt: &str, completion: &str, tokenizer: &Tokenizer) -> Result<Tokeni
         targets: vec![first..ids.len()],
         ids,
         splits_token: encoded.splits_token,
+        unanswered: None,
     })
 }
 
@@ -231,12 +232,17 @@ struct Remarks {
     /// The first row whose answer begins within a token, and the number of such rows.
     split: Option<(String, usize)>,
     no_end: bool,
+    /// What the template's prompt ends with that answers do not begin with.
+    unanswered: Option<String>,
 }
 
 impl Remarks {
     fn look_at(&mut self, row: &Row, layout: &Layout, tokens: &TokenizedConversation) {
         if tokens.splits_token {
             self.split.get_or_insert_with(|| (row.id.clone(), 0)).1 += 1;
+        }
+        if self.unanswered.is_none() {
+            self.unanswered.clone_from(&tokens.unanswered);
         }
         self.no_end |= layout
             .template
@@ -250,6 +256,13 @@ impl Remarks {
                 "{} within a token of the answer, {first} first: without the answer, the prompt is encoded into other \
                  tokens than were trained on\nhint: a space between the two belongs to the answer",
                 chosen(count, "prompt ends", "prompts end")
+            ));
+        }
+        if let Some(opening) = self.unanswered {
+            remarks.push(format!(
+                "the template's prompt for an answer ends with {opening:?}, which answers do not begin with: the model learns \
+                 to answer without it\nhint: give rows their reasoning as `reasoning_content`, or ask the trained model with \
+                 `enable_thinking` false"
             ));
         }
         if self.no_end {

@@ -4,4 +4,5 @@ pub mod dataset;
 pub mod deal;
 pub mod micro_batch;
 pub mod row_template;
+pub mod shown;
 pub mod source;

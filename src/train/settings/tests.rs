@@ -52,6 +52,7 @@ fn job(change: impl FnOnce(&mut TrainJob)) -> TrainJob {
         numerics: Default::default(),
         ignore_plan: false,
         dry_run: false,
+        show_rows: None,
         json: false,
         options: Default::default(),
     };

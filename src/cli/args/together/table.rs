@@ -190,6 +190,13 @@ const NAMED: &[Idle] = &[
     },
     Idle {
         commands: &["train"],
+        options: &["dry_run"],
+        when: With(&["show_rows"]),
+        why: "trains a step, and --show-rows ends before the first",
+        hint: "one after the other",
+    },
+    Idle {
+        commands: &["train"],
         options: &["eval_every", "early_stop", "keep_best"],
         when: Is("eval_fraction", "0"),
         why: "needs something held out",

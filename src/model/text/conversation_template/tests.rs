@@ -134,14 +134,18 @@ fn conversation(source: &str) -> (Tokenizer, Result<ConversationTemplate>) {
 
 #[test]
 fn what_keeps_an_answer_from_being_found_is_said() {
-    let opened =
-        "{% for m in messages %}{{ m.content }}:{% endfor %}{% if add_generation_prompt %}<think>{% endif %}";
+    let opened = "{% for m in messages %}{{ m.content }}{{ ':' if not loop.last or m.role == 'assistant' else '?' }}{% endfor %}";
     let deaf = "{% for m in messages if m.role != 'system' %}{{ m.content }}{% endfor %}";
     let blind = "{% for m in messages %}{{ m.content }}{% endfor %}{% generation %}{% endgeneration %}";
     for (source, words) in [
         (
             opened,
-            &["\"<think>\"", "{% generation %}", "--template", "hint:"][..],
+            &[
+                "\":b:\" in place of \"?\"",
+                "{% generation %}",
+                "--template",
+                "hint:",
+            ][..],
         ),
         (deaf, &["passes over system messages", "\"be it\"", "hint:"]),
         (blind, &["marks nothing"]),
@@ -266,4 +270,151 @@ fn earlier_answers_may_be_written_differently_than_the_last() {
     assert_eq!(learnt(&all), [first, last.clone()]);
     let only = conversation.tokenize_last(&tokenizer, &said).unwrap();
     assert_eq!((&only.ids, learnt(&only)), (&all.ids, vec![last]));
+}
+
+/// Returns each answer that is learnt, with what ends it, and the end of the prompt that no answer
+/// begins with.
+fn learnt(source: &str, said: &[(&str, &str)]) -> (Vec<String>, Option<String>) {
+    let (tokenizer, conversation) = conversation(source);
+    let said: Vec<ChatMessage> = said
+        .iter()
+        .map(|(role, text)| ChatMessage::new(role, text))
+        .collect();
+    let got = conversation.unwrap().tokenize(&tokenizer, &said).unwrap();
+    let token = |&id: &i64| tokenizer.token(id).unwrap();
+    let text = |range: &Range<usize>| got.ids[range.clone()].iter().map(token).collect::<String>();
+    (got.targets.iter().map(text).collect(), got.unanswered)
+}
+
+const TURNS: [(&str, &str); 4] = [
+    ("user", "a"),
+    ("assistant", "b"),
+    ("user", "c"),
+    ("assistant", "d"),
+];
+
+/// As gpt-oss and Phi-3 do, each in its own way.
+#[test]
+fn the_last_answer_may_end_by_a_token_of_its_own() {
+    let turn = |last: &str, other: &str| {
+        format!(
+            "{{% for m in messages %}}{{{{ m.role + ':' + m.content }}}}{{% if loop.last and m.role == 'assistant' %}}{last}{{% else %}}\
+             {other}{{% endif %}}{{% endfor %}}{{% if add_generation_prompt %}}assistant:{{% endif %}}"
+        )
+    };
+    let other = turn("<|endoftext|>", "<|im_end|>");
+    let (answers, unanswered) = learnt(&other, &TURNS);
+    assert_eq!(answers, ["b<|im_end|>", "d<|endoftext|>"]);
+    assert_eq!(unanswered, None);
+    let more = turn("<|im_end|>:<|endoftext|>", "<|im_end|>:");
+    assert_eq!(
+        learnt(&more, &TURNS).0,
+        ["b<|im_end|>:", "d<|im_end|>:<|endoftext|>"]
+    );
+}
+
+/// As DeepSeek-R1 and Nemotron do: the prompt opens a thought that answered conversations lack.
+#[test]
+fn the_prompt_may_begin_what_answers_do_not() {
+    let source = |silent: &str, answered: &str| {
+        format!(
+            "{{% for m in messages %}}{{% if m.role == 'assistant' %}}it:{answered}{{% endif %}}{{{{ m.content }}}}<|im_end|>{{% endfor %}}\
+             {{% if add_generation_prompt %}}it:{{% if enable_thinking is defined and not enable_thinking %}}{silent}{{% else %}}<0>\
+             {{% endif %}}{{% endif %}}"
+        )
+    };
+    let (answers, unanswered) = learnt(&source("<0>", ""), &TURNS);
+    assert_eq!(answers, ["b<|im_end|>", "d<|im_end|>"]);
+    assert_eq!(unanswered.as_deref(), Some("<0>"));
+    // Without thoughts, the prompt says what answers begin with.
+    let (answers, unanswered) = learnt(&source("()", "()"), &TURNS);
+    assert_eq!(answers, ["b<|im_end|>", "d<|im_end|>"]);
+    assert_eq!(unanswered.as_deref(), Some("<0>"));
+}
+
+/// As Cohere's do: the heading is part of the question, and the prompt goes on from there.
+#[test]
+fn the_heading_of_an_answer_may_come_with_the_question() {
+    let source = "{% for m in messages %}{% if m.role == 'assistant' %}<1>{% endif %}{{ m.content }}<|im_end|>{% if m.role == 'user' %}\
+                  it:{% endif %}{% endfor %}{% if add_generation_prompt %}<0>{% endif %}";
+    let (answers, unanswered) = learnt(source, &TURNS);
+    // They share "<", which belongs to neither.
+    assert_eq!(answers, ["1>b<|im_end|>", "1>d<|im_end|>"]);
+    assert_eq!(unanswered.as_deref(), Some("0>"));
+}
+
+/// The first letters of an answer may be those of what the prompt goes on with.
+#[test]
+fn an_answer_keeps_the_letters_that_the_prompt_begins_with() {
+    let source = "{% for m in messages %}{{ m.content }}<|im_end|>{% endfor %}{% if add_generation_prompt %}bed{% endif %}";
+    assert_eq!(learnt(source, &TURNS).0, ["b<|im_end|>", "d<|im_end|>"]);
+}
+
+/// As Qwen 3 writes calls of tools in earlier answers: without the thought that a last one begins
+/// with, and without a text to find them by.
+#[test]
+fn answers_without_a_text_end_where_one_is_closed() {
+    let source = "{% for m in messages %}{% if m.role == 'assistant' %}it:{{ '()' if loop.last }}{{ m.content }}{{ m.call }}<|im_end|>\n\
+                  {% else %}{{ m.content }}|{% endif %}{% endfor %}{% if add_generation_prompt %}it:{% endif %}";
+    let (tokenizer, conversation) = conversation(source);
+    let mut said = TURNS.map(|(role, text)| ChatMessage::new(role, text));
+    said[1].content.clear();
+    said[1].more.insert("call".to_owned(), "[1]".into());
+    let got = conversation.unwrap().tokenize(&tokenizer, &said).unwrap();
+    let token = |&id: &i64| tokenizer.token(id).unwrap();
+    let text = |range: &Range<usize>| got.ids[range.clone()].iter().map(token).collect::<String>();
+    let answers: Vec<String> = got.targets.iter().map(text).collect();
+    assert_eq!(answers, ["[1]<|im_end|>Ċ", "()d<|im_end|>Ċ"]);
+}
+
+/// As gpt-oss writes equal answers with thoughts: only the last has them and its own end.
+#[test]
+fn equal_answers_are_told_apart() {
+    let source = "{% for m in messages %}{% if m.role == 'assistant' %}it:{% if loop.last %}()it:{% else %}-{% endif %}{{ m.content }}\
+                  {% if loop.last %}<|endoftext|>{% else %}<|im_end|>{% endif %}{% else %}{{ m.content }}|{% endif %}{% endfor %}\
+                  {% if add_generation_prompt %}it:{% endif %}";
+    let turns = [
+        ("user", "a"),
+        ("assistant", "b"),
+        ("user", "c"),
+        ("assistant", "b"),
+    ];
+    assert_eq!(learnt(source, &turns).0, ["-b<|im_end|>", "()it:b<|endoftext|>"]);
+}
+
+/// As Qwen 3.5 writes calls of tools: once a question follows, they lose their thoughts, so that
+/// the text before the next answer is another one.
+#[test]
+fn what_is_before_an_answer_may_be_written_differently() {
+    let source = "{% set ns = namespace(last=0) %}{% for m in messages %}{% if m.role == 'user' %}{% set ns.last = loop.index0 %}\
+                  {% endif %}{% endfor %}{% for m in messages %}{% if m.role == 'assistant' %}it:\n\
+                  {{ '()' if loop.index0 > ns.last }}{{ m.content }}<|im_end|>{% else %}{{ m.content }}|{% endif %}{% endfor %}\
+                  {% if add_generation_prompt %}it:\n()-{% endif %}";
+    let turns = [
+        ("user", "a"),
+        ("assistant", "b"),
+        ("tool", "1"),
+        ("assistant", "c"),
+        ("user", "d"),
+        ("assistant", "e"),
+    ];
+    let (answers, unanswered) = learnt(source, &turns);
+    assert_eq!(answers, ["b<|im_end|>", "c<|im_end|>", "e<|im_end|>"]);
+    assert_eq!(unanswered.as_deref(), Some("()-"));
+}
+
+/// As Idefics 3 does: a content is a list of parts, and a text is passed over.
+#[test]
+fn contents_may_be_read_as_parts() {
+    let source = "{% for m in messages %}{% for part in m.content %}{% if part.type == 'text' %}{{ part.text }}{% endif %}\
+                  {% endfor %}<|im_end|>{% endfor %}";
+    assert_eq!(learnt(source, &TURNS).0, ["b<|im_end|>", "d<|im_end|>"]);
+    let none = "{% for m in messages if m.role == 'user' %}{{ m.content }}<|im_end|>{% endfor %}";
+    let (tokenizer, conversation) = conversation(none);
+    let said = [ChatMessage::new("user", "a"), ChatMessage::new("assistant", "b")];
+    let error = conversation.unwrap().tokenize(&tokenizer, &said).unwrap_err();
+    assert!(
+        format!("{error:#}").contains("leaves the text of answers away"),
+        "{error:#}"
+    );
 }

@@ -113,7 +113,7 @@ pub(super) const BELONGS: &[(&[&str], &[&str])] = &[
     (&["apart"], &["against"]),
     (&["scratch"], &["memory"]),
     (&["rows_per_file"], &["out"]),
-    (&["dry_run"], &["db", "data", "model", "adapter"]),
+    (&["dry_run", "show_rows"], &["db", "data", "model", "adapter"]),
     (&["allow_changes"], &["resume"]),
     (&["max_restarts"], &["ranks", "gpus"]),
     (&["instance"], &["input", "output", "turn"]),
