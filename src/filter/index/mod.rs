@@ -12,6 +12,7 @@
 mod nearest;
 mod overlap;
 mod prefix;
+mod recent;
 mod search;
 mod signature;
 #[cfg(test)]
@@ -23,6 +24,7 @@ use super::vocabulary::{EncodedText, Vocabulary, known};
 use overlap::Overlaps;
 use prefix::PrefixIndex;
 use rayon::prelude::*;
+use recent::Recent;
 use search::Search;
 use signature::Signature;
 
@@ -43,6 +45,8 @@ pub struct Index {
     overlaps: Overlaps,
     /// How many texts there were when tokens were last ordered by rarity.
     ordered: usize,
+    /// The tokens by which texts of the current batch are found.
+    recent: Recent,
 }
 
 /// Where the words of a text are, and their signature.
@@ -114,6 +118,7 @@ impl Index {
             prefixes: PrefixIndex::new(threshold),
             overlaps: Overlaps::default(),
             ordered: 0,
+            recent: Recent::default(),
         }
     }
 
@@ -164,20 +169,22 @@ impl Index {
         stay: impl Fn(usize) -> Stay,
     ) -> Vec<Option<SimilarText>> {
         let before = self.len();
+        self.recent.clear();
         // In parallel against the texts before this batch, then in order against those of the
         // batch, which are few.
         let searched: Vec<(Query, Option<SimilarText>)> = texts
             .par_iter()
             .map(|text| {
                 let query = self.query(text.as_ref());
-                let near = Search::run(self, &query, 0..before);
+                let near = Search::run(self, &query, 0..before, None);
                 (query, near)
             })
             .collect();
         let mut verdicts = Vec::with_capacity(texts.len());
         for (i, (mut query, near)) in searched.into_iter().enumerate() {
             self.renew(&mut query);
-            let near = better(near, Search::run(self, &query, before..self.len()));
+            let among = Search::run(self, &query, before..self.len(), Some(&self.recent));
+            let near = better(near, among);
             match stay(i) {
                 Stay::IfNew if near.is_some() => {}
                 Stay::Never => {}
@@ -191,7 +198,7 @@ impl Index {
     /// The text that `text` is a duplicate of, among the first `within` texts: the most similar,
     /// the earliest among equals.
     pub fn duplicate(&self, text: &str, within: usize) -> Option<SimilarText> {
-        Search::run(self, &self.query(text), 0..within.min(self.len()))
+        Search::run(self, &self.query(text), 0..within.min(self.len()), None)
     }
 
     /// [`Index::duplicate`] for many texts, in parallel.
@@ -274,10 +281,13 @@ impl Index {
         });
         self.words.extend_from_slice(&encoded.words);
         self.prefixes.push(position, &mut tokens, self.vocabulary.size());
+        self.recent.add(self.prefixes.first(&tokens));
         // Which words are rare changes with the texts. Sorting again whenever their number has
         // doubled costs a constant per text.
         if self.entries.len() >= 2 * self.ordered.max(16) {
             self.ordered = self.entries.len();
+            // Others of their tokens are the rarest now.
+            self.recent.add_all();
             let (vocabulary, entries, words) = (&self.vocabulary, &self.entries, &self.words);
             self.prefixes.renew(position + 1, |position, tokens| {
                 vocabulary.tokens(words_of(entries[position as usize], words), tokens);

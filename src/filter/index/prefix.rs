@@ -66,11 +66,29 @@ pub struct PostingList {
     /// that cannot match without reading them. Then the fresh ones, in the order of insertion.
     postings: Vec<Posting>,
     /// How many are settled.
-    settled: usize,
+    settled: u32,
     /// One past the newest settled text.
     settled_end: u32,
-    /// The first settled posting of each length below [`LENGTHS`]; empty before the first sort.
-    begins: Box<[u32]>,
+    /// The first settled posting of each length below [`LENGTHS`]; none before the first sort.
+    begins: Option<Box<[u32; LENGTHS]>>,
+}
+
+/// What a search needs of a list, read before its postings are. See [`Search`](super::search).
+#[derive(Default, Clone, Copy)]
+pub struct Opened<'a> {
+    /// The settled postings, if any of them are of texts that are looked for, and where each length
+    /// begins.
+    settled: Option<(&'a [Posting], &'a [u32; LENGTHS])>,
+    /// The fresh postings of texts that are looked for.
+    pub fresh: &'a [Posting],
+}
+
+/// The number of a list, of a token or of a pair.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ListNumber(u32);
+
+impl ListNumber {
+    const PAIR: u32 = 1 << 31;
 }
 
 /// Fresh postings that a list may have, or a quarter of the settled ones if that is more. Lists
@@ -82,8 +100,8 @@ const LENGTHS: usize = 80;
 impl PostingList {
     fn push(&mut self, posting: Posting) {
         self.postings.push(posting);
-        let fresh = self.postings.len() - self.settled;
-        if fresh >= UNSETTLED.max(self.settled / 4) {
+        let settled = self.settled as usize;
+        if self.postings.len() - settled >= UNSETTLED.max(settled / 4) {
             self.settle();
         }
     }
@@ -92,54 +110,28 @@ impl PostingList {
     fn settle(&mut self) {
         self.settled_end = self.postings.last().map_or(0, |last| last.entry + 1);
         self.postings.sort_by_key(|posting| posting.shape);
-        self.settled = self.postings.len();
-        let mut begins = vec![0; LENGTHS];
+        self.settled = self.postings.len() as u32;
+        let begins = self.begins.get_or_insert_with(|| Box::new([0; LENGTHS]));
         let mut place = 0;
-        for (length, begin) in (0..).zip(&mut begins) {
+        for (length, begin) in (0..).zip(begins.iter_mut()) {
             place += self.postings[place..]
                 .iter()
                 .take_while(|posting| posting.length() < length)
                 .count();
             *begin = place as u32;
         }
-        self.begins = begins.into();
     }
 
     fn clear(&mut self) {
         self.postings.clear();
         (self.settled, self.settled_end) = (0, 0);
-        self.begins = Box::default();
+        self.begins = None;
     }
 
-    /// Whether a text at `start` or later is settled.
+    /// Opens the list for a search among texts at `start` or later.
     #[inline(always)]
-    pub fn is_settled_from(&self, start: u32) -> bool {
-        start < self.settled_end
-    }
-
-    /// The settled postings of texts of `length` words, by place. `length` is below [`LENGTHS`] −
-    /// 1.
-    #[inline(always)]
-    pub fn of_length(&self, length: u32) -> &[Posting] {
-        let length = length as usize;
-        &self.postings[self.begins[length] as usize..self.begins[length + 1] as usize]
-    }
-
-    /// The settled postings of texts of `length` words or more.
-    pub fn of_length_from(&self, length: u32) -> &[Posting] {
-        let settled = &self.postings[..self.settled];
-        let known = self
-            .begins
-            .get((length as usize).min(LENGTHS - 1))
-            .map_or(0, |&begin| begin as usize);
-        let rest = &settled[known..];
-        &rest[rest.partition_point(|posting| posting.length() < length)..]
-    }
-
-    /// The fresh postings of texts at `start` or later.
-    #[inline]
-    pub fn fresh(&self, start: u32) -> &[Posting] {
-        let fresh = &self.postings[self.settled..];
+    pub fn open(&self, start: u32) -> Opened<'_> {
+        let (settled, fresh) = self.postings.split_at(self.settled as usize);
         // The latest texts are few, at the end of a list that may be long.
         let latest = match start {
             0 => fresh.len(),
@@ -149,11 +141,56 @@ impl PostingList {
                 .take_while(|posting| posting.entry >= start)
                 .count(),
         };
-        &fresh[fresh.len() - latest..]
+        let begins = self.begins.as_deref().filter(|_| start < self.settled_end);
+        Opened {
+            settled: begins.map(|begins| (settled, begins)),
+            fresh: &fresh[fresh.len() - latest..],
+        }
     }
 }
 
-/// The longest length that [`PostingList::of_length`] accepts.
+impl<'a> Opened<'a> {
+    /// Whether a settled text is looked for.
+    #[inline(always)]
+    pub fn has_settled(&self) -> bool {
+        self.settled.is_some()
+    }
+
+    /// Reads where the postings begin that a search for texts of `length` words or more looks at
+    /// first, so that they are on their way from memory.
+    #[inline(always)]
+    pub fn touch(&self, length: u32) -> u32 {
+        let shape = |posting: Option<&Posting>| posting.map_or(0, |posting| posting.shape);
+        let fresh = shape(self.fresh.first()) ^ shape(self.fresh.last());
+        let settled = self.settled.map_or(0, |(settled, begins)| {
+            let begin = begins[(length as usize).min(LENGTHS - 1)];
+            shape(settled.get(begin as usize))
+        });
+        fresh ^ settled
+    }
+
+    /// The settled postings of texts of `length` words, by place. `length` is below [`LENGTHS`] −
+    /// 1.
+    #[inline(always)]
+    pub fn of_length(&self, length: u32) -> &'a [Posting] {
+        let length = length as usize;
+        match self.settled {
+            Some((settled, begins)) => &settled[begins[length] as usize..begins[length + 1] as usize],
+            None => &[],
+        }
+    }
+
+    /// The settled postings of texts of `length` words or more.
+    pub fn of_length_from(&self, length: u32) -> &'a [Posting] {
+        let Some((settled, begins)) = self.settled else {
+            return &[];
+        };
+        let rest = &settled[begins[(length as usize).min(LENGTHS - 1)] as usize..];
+        &rest[rest.partition_point(|posting| posting.length() < length)..]
+    }
+}
+
+/// The longest length that [`Opened::of_length`] accepts.
 pub const LONGEST_LISTED: u32 = LENGTHS as u32 - 2;
 
 /// Texts that have a token among their rarest, from which on its list is split …
@@ -256,7 +293,8 @@ impl PrefixIndex {
     /// About how many bytes of memory it takes.
     pub fn bytes(&self) -> usize {
         let of_list = |list: &PostingList| {
-            list.postings.capacity() * size_of::<Posting>() + list.begins.len() * size_of::<u32>()
+            let begins = list.begins.as_ref().map_or(0, |_| size_of::<[u32; LENGTHS]>());
+            list.postings.capacity() * size_of::<Posting>() + begins
         };
         let lists: usize = self.lists.iter().chain(&self.pairs).map(of_list).sum();
         let of_token = 3 * size_of::<u32>() + size_of::<Buckets>();
@@ -265,24 +303,41 @@ impl PrefixIndex {
             + self.rank.capacity() * of_token
     }
 
+    /// Returns a list by its number.
+    #[inline(always)]
+    pub fn list_of(&self, number: ListNumber) -> &PostingList {
+        match number.0 & ListNumber::PAIR {
+            0 => &self.lists[number.0 as usize],
+            _ => &self.pairs[(number.0 ^ ListNumber::PAIR) as usize],
+        }
+    }
+
     /// Calls `look` with each list that may have a text above the threshold, for a text with these
     /// sorted tokens, and with a lower bound on the number of its tokens before the first shared
-    /// one.
+    /// one. Leaves out the lists of tokens that no text has which is `wanted`.
     #[inline]
-    pub fn each_list(&self, tokens: &[u32], mut look: impl FnMut(&PostingList, u32)) {
+    pub fn each_list(
+        &self,
+        tokens: &[u32],
+        wanted: impl Fn(u32) -> bool,
+        mut look: impl FnMut(ListNumber, u32),
+    ) {
         let length = tokens.len() as u32;
         let prefix = self.threshold.prefix(length);
         let meets_pairs = self.threshold.shortest(length) <= self.longest_paired;
         for (place, &token) in (0..prefix).zip(tokens) {
-            let Some(list) = self.lists.get(token as usize) else {
+            if token as usize >= self.lists.len() || !wanted(token) {
                 continue;
-            };
-            look(list, place);
+            }
+            look(ListNumber(token), place);
             let buckets = self.buckets[token as usize];
             if buckets.bits > 0 && meets_pairs {
                 for (second, &other) in (place + 1..=prefix).zip(&tokens[place as usize + 1..]) {
                     // The two are all that is shared up to the second.
-                    look(&self.pairs[buckets.of(other)], second - 1);
+                    look(
+                        ListNumber(buckets.of(other) as u32 | ListNumber::PAIR),
+                        second - 1,
+                    );
                 }
             }
         }
@@ -292,6 +347,12 @@ impl PrefixIndex {
     /// and one that may share a single token with a text above the threshold would not be found.
     fn is_paired(&self, length: u32) -> bool {
         length <= self.longest_paired && self.threshold.least_shared(length) >= 2
+    }
+
+    /// Returns the first of a text's sorted tokens: a text above the threshold has one of them.
+    pub fn first<'t>(&self, tokens: &'t [u32]) -> &'t [u32] {
+        let prefix = self.threshold.prefix(tokens.len() as u32);
+        &tokens[..tokens.len().min(prefix as usize)]
     }
 
     /// Appends a text and sorts its tokens. All tokens are below `vocabulary`.

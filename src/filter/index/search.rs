@@ -1,6 +1,12 @@
 //! Finds the most similar text above the threshold.
+//!
+//! A search looks into dozens of short lists, which are anywhere in memory. Each takes three
+//! reads, of which one needs what the one before it read. So some lists are opened at once, then
+//! the places where their postings begin are read, then they are looked through: the processor
+//! waits for several of them at a time rather than for one after another.
 
-use super::prefix::{LONGEST_LISTED, MOST_LENGTH, Posting, PostingList};
+use super::prefix::{LONGEST_LISTED, ListNumber, MOST_LENGTH, Opened, Posting};
+use super::recent::Recent;
 use super::{Index, Query, RougeL, Signature, SimilarText};
 use crate::filter::lcs::LcsPattern;
 use std::cell::RefCell;
@@ -16,7 +22,12 @@ struct SearchScratch {
     number: u32,
     /// The smallest LCS of interest for each length, from [`Search::shortest`] on.
     least: Vec<u32>,
+    /// The lists to look into, each with the place of its token among the query's.
+    lists: Vec<(ListNumber, u32)>,
 }
+
+/// Lists that are opened at once: about as many reads as processors have under way.
+const AT_ONCE: usize = 16;
 
 thread_local! {
     static SCRATCH: RefCell<SearchScratch> = RefCell::default();
@@ -45,8 +56,14 @@ pub struct Search<'a> {
 }
 
 impl Search<'_> {
-    /// The most similar text in `range` above the index's threshold, the earliest among equals.
-    pub fn run(index: &Index, query: &Query, range: Range<usize>) -> Option<SimilarText> {
+    /// The most similar text in `range` above the index's threshold, the earliest among equals. If
+    /// these are `recent` texts, only lists are looked into that have one.
+    pub fn run(
+        index: &Index,
+        query: &Query,
+        range: Range<usize>,
+        recent: Option<&Recent>,
+    ) -> Option<SimilarText> {
         let Query {
             encoded,
             tokens,
@@ -76,9 +93,16 @@ impl Search<'_> {
                 ready: false,
             };
             search.fill_table();
+            let mut lists = std::mem::take(&mut search.scratch.lists);
+            lists.clear();
+            let wanted = |token| recent.is_none_or(|recent| recent.may_have(token));
             index
                 .prefixes
-                .each_list(tokens, |list, place| search.look_through(list, place));
+                .each_list(tokens, wanted, |list, place| lists.push((list, place)));
+            for some in lists.chunks(AT_ONCE) {
+                search.look_through_some(some);
+            }
+            search.scratch.lists = lists;
             search.best
         })
     }
@@ -112,10 +136,29 @@ impl Search<'_> {
         }
     }
 
+    /// Compares the texts of some lists.
+    fn look_through_some(&mut self, some: &[(ListNumber, u32)]) {
+        let index = self.index;
+        let start = self.range.start as u32;
+        let mut opened = [Opened::default(); AT_ONCE];
+        for (opened, (number, _)) in opened.iter_mut().zip(some) {
+            *opened = index.prefixes.list_of(*number).open(start);
+        }
+        let opened = &opened[..some.len()];
+        let touched = opened
+            .iter()
+            .fold(0, |touched, list| touched ^ list.touch(self.shortest));
+        // Keeps the reads.
+        std::hint::black_box(touched);
+        for (list, (_, place)) in opened.iter().zip(some) {
+            self.look_through(list, *place);
+        }
+    }
+
     /// Compares the texts of a list. Its token is at `place` of the query's sorted tokens.
-    fn look_through(&mut self, list: &PostingList, place: u32) {
+    fn look_through(&mut self, list: &Opened, place: u32) {
         let room = self.length - place;
-        if list.is_settled_from(self.range.start as u32) {
+        if list.has_settled() {
             let mut other = self.shortest;
             while let Some(wanted) = self.wanted(other).filter(|&wanted| wanted <= room) {
                 if other > LONGEST_LISTED {
@@ -134,7 +177,7 @@ impl Search<'_> {
                 other += 1;
             }
         }
-        for posting in list.fresh(self.range.start as u32) {
+        for posting in list.fresh {
             self.look_at(posting, room);
         }
     }
