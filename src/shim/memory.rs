@@ -40,6 +40,33 @@ pub fn resident() -> Option<u64> {
     Some(1024 * line.split_whitespace().next()?.parse::<u64>().ok()?)
 }
 
+/// Counts what the thread that computes has from step to step, although other threads free memory of
+/// it: the threads of Gloo do with each exchange, and its own count drifts upward by that.
+#[derive(Debug, Clone, Copy)]
+pub struct Baseline {
+    /// Bytes of other threads when it was made.
+    others: i64,
+}
+
+impl Baseline {
+    /// Begins to count, on the thread that computes.
+    pub fn now() -> Baseline {
+        let all = counter::of_all_threads().zip(counter::balance());
+        Baseline {
+            others: all.map_or(0, |(all, own)| all as i64 - own),
+        }
+    }
+
+    /// As [`allocated`], between steps.
+    pub fn allocated(self, device: Device) -> Option<u64> {
+        if device.is_cuda() {
+            return allocated(device);
+        }
+        let own = counter::of_all_threads()? as i64 - self.others;
+        Some(u64::try_from(own).unwrap_or(0))
+    }
+}
+
 /// Bounds the resident memory by what is needed. The allocator keeps freed memory, since the next
 /// step needs as much. But where steps need other sizes each time, the gaps between longer-lived
 /// blocks can become too small for any of them, and the heap grows. Memory beyond the bound is

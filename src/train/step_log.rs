@@ -26,6 +26,7 @@ pub(super) struct StepLog {
     pub(super) guard: Guard,
     pub(super) skipped_in_a_row: u32,
     pub(super) surplus: memory::Surplus,
+    pub(super) memory: memory::Baseline,
     pub(super) gpu: Option<GpuFigures>,
 }
 
@@ -101,6 +102,7 @@ impl StepLog {
             skipped_in_a_row: past.iter().rev().take_while(|of| of.skipped.is_some()).count() as u32,
             progress: ProgressMeter::new("train", "step", run.done, total, quiet),
             surplus: memory::Surplus::watch(),
+            memory: memory::Baseline::now(),
             gpu: GpuFigures::of(run.device),
         })
     }

@@ -108,7 +108,7 @@ impl Run {
         let (examples, ranks) = (&self.encoded.train, &self.ranks);
         let own = deal::deal(examples, &members, ranks.size).swap_remove(ranks.rank);
         let micro_batches = micro_batch::pack(examples, &own, self.settings.limits());
-        let (before, update_time) = (memory::allocated(self.device), self.trainer.update_time);
+        let (before, update_time) = (log.memory.allocated(self.device), self.trainer.update_time);
         let (ended, peak) = log.surplus.during(|| {
             memory::peak_of(self.device, || {
                 self.step(step, &members, &micro_batches, &log.guard, interrupt)

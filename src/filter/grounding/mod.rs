@@ -2,12 +2,14 @@
 //! its names. Nothing here asks a model.
 //!
 //! - [`words`]: the words of a text with their places and kinds.
+//! - [`denial`]: answers that say the opposite, by a negation more or less.
 //! - [`orders`]: sentences of a passage that give orders to a model, and rows that obey them.
 //! - [`marked`]: the words of a passage that support an answer, for people.
 //!
 //! A number counts as found only where the passage has it near a word that it stands near in the
 //! answer: `20 seconds` is not in a passage with 20 files and 10 seconds.
 
+mod denial;
 pub mod marked;
 pub mod orders;
 mod words;
@@ -187,6 +189,12 @@ pub fn check(source: &Source, instruction: &str, answer: &str, limits: &Limits) 
     if found.share < limits.support {
         let percent = 100.0 * found.share;
         return ungrounded(format!("{percent:.0} % of its words are there"));
+    }
+    if let Some((word, theirs)) = denial::opposite(&source.words, &words::of(answer)) {
+        let has = if theirs { "has" } else { "lacks" };
+        return ungrounded(format!(
+            "the passage {has} a negation before '{word}' in the same words"
+        ));
     }
     if limits.names_of_instruction {
         let asked = words::of(instruction);

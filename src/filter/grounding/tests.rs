@@ -79,6 +79,11 @@ fn questions_that_the_passage_answers_are_found() {
 
 /// Passages of the documentation, and sentences of them with a number: whole ones, of prose.
 fn sentences() -> Vec<(String, String)> {
+    prose(|word| !word.is_empty() && word.len() < 8 && word.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+/// Passages of the documentation, and up to two sentences of each that have such a word.
+fn prose(has: impl Fn(&str) -> bool) -> Vec<(String, String)> {
     let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
     let mut files: Vec<_> = [docs.clone(), docs.join("design"), docs.join("tutorials")]
         .iter()
@@ -101,12 +106,9 @@ fn sentences() -> Vec<(String, String)> {
             let flat = passage.text.split_whitespace().collect::<Vec<_>>().join(" ");
             let chosen = flat.split_inclusive(". ").filter(|sentence| {
                 let words = sentence.split_whitespace().count();
-                let digits = sentence.split_whitespace().any(|word| {
-                    let bare = word.trim_matches(|c: char| !c.is_alphanumeric());
-                    !bare.is_empty() && bare.len() < 8 && bare.bytes().all(|byte| byte.is_ascii_digit())
-                });
+                let bare = |word: &str| has(word.trim_matches(|c: char| !c.is_alphanumeric()));
                 (8..=40).contains(&words)
-                    && digits
+                    && sentence.split_whitespace().any(bare)
                     && sentence.ends_with(". ")
                     && !sentence.contains(['`', '|', '#'])
             });
@@ -134,6 +136,65 @@ fn falsified(sentence: &str, step: u64) -> String {
         word.replace(digits, &(number + step).to_string())
     });
     words.collect::<Vec<_>>().join(" ")
+}
+
+/// Sentences of prose with a negation that is not their first word, each with its passage, and
+/// without the negation.
+fn denied() -> Vec<(String, String, String)> {
+    let mut found = Vec::new();
+    for (passage, sentence) in prose(|word| ["not", "never", "cannot"].contains(&word)) {
+        let mut removed = false;
+        let words = sentence.split(' ').filter_map(|word| match word {
+            "not" | "never" if !removed => {
+                removed = true;
+                None
+            }
+            "cannot" if !removed => {
+                removed = true;
+                Some("can")
+            }
+            _ => Some(word),
+        });
+        let without = words.collect::<Vec<_>>().join(" ");
+        if without != sentence {
+            found.push((passage, sentence, without));
+        }
+    }
+    found
+}
+
+#[test]
+fn planted_negations_are_found_and_true_denials_stay() {
+    let limits = Limits {
+        copied: None,
+        ..LIMITS
+    };
+    let all = denied();
+    assert!(all.len() >= 100, "{}", all.len());
+    let is_lost = |passage: &str, answer: &str| {
+        check(&Source::new(&[passage]), "What is said of it?", answer, &limits).is_rejected()
+    };
+    let missed: Vec<&String> = all
+        .iter()
+        .filter(|(passage, _, without)| !is_lost(passage, without))
+        .map(|(_, _, without)| without)
+        .collect();
+    let lost = all
+        .iter()
+        .filter(|(passage, sentence, _)| is_lost(passage, sentence))
+        .count();
+    println!(
+        "{} of {} missed, {lost} lost: {missed:#?}",
+        missed.len(),
+        all.len()
+    );
+    assert!(
+        missed.len() * 20 <= all.len(),
+        "{} of {}",
+        missed.len(),
+        all.len()
+    );
+    assert!(lost * 20 <= all.len(), "{lost} of {}", all.len());
 }
 
 #[test]
