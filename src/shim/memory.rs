@@ -40,8 +40,8 @@ pub fn resident() -> Option<u64> {
     Some(1024 * line.split_whitespace().next()?.parse::<u64>().ok()?)
 }
 
-/// Counts what the thread that computes has from step to step, although other threads free memory of
-/// it: the threads of Gloo do with each exchange, and its own count drifts upward by that.
+/// Counts what the thread that computes has from step to step, although other threads free memory
+/// of it: those of Gloo do with each exchange, and its own count drifts upward by that.
 #[derive(Debug, Clone, Copy)]
 pub struct Baseline {
     /// Bytes of other threads when it was made.

@@ -91,8 +91,8 @@ reasons! {
     TooFewTurns = "too_few_turns",
 
     // The passage that it was made from.
-    /// The answer has numbers, names or too many words that are not in its passage, or its words with a
-    /// negation more or less.
+    /// The answer has numbers, names or too many words that are not in its passage, or its words
+    /// with a negation more or less.
     Ungrounded = "ungrounded",
     /// The answer, or an instruction to write it, copies too many words of the passage in a row.
     CopiesPassage = "copies_passage",
