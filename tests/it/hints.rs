@@ -56,6 +56,11 @@ const NEVER_SHOWN_THERE: &[(&str, &str, &str)] = &[
         "influence lays rows out as their training run did, which has worked",
     ),
     (
+        "model/text/conversation_template/answers.rs",
+        "template",
+        "influence lays rows out as their training run did, which has worked",
+    ),
+    (
         "train/data/source.rs",
         "adapter",
         "influence reads the rows of its training run, which were of one kind",

@@ -472,10 +472,16 @@ fn templates_without_a_trainable_answer_fail_with_a_hint() {
     };
     let prefix =
         "{% for m in messages %}{{ m.content }}:{% endfor %}{% if add_generation_prompt %}<think>{% endif %}";
+    let otherwise = "{% for m in messages %}{{ m.content }}{{ ':' if not loop.last or m.role == 'assistant' else '?' }}{% endfor %}";
     refused(
-        "think.jinja",
-        prefix,
-        &["think.jinja", "<think>", "{% generation %}", "hint:"],
+        "otherwise.jinja",
+        otherwise,
+        &[
+            "otherwise.jinja",
+            "in place of \"?\"",
+            "{% generation %}",
+            "hint:",
+        ],
     );
     refused(
         "broken.jinja",
@@ -492,7 +498,17 @@ fn templates_without_a_trainable_answer_fail_with_a_hint() {
         "{% block prompt %}{{ output }}{% endblock %}{% block completion %}{{ output }}{% endblock %}",
         &["shows the answer", "hint:"],
     );
-    // With the mark, the same template works.
+    // A prompt that opens what the answer lacks is said.
+    scratch.write("think.jinja", prefix);
+    let template = scratch.path("think.jinja");
+    let done = train(base.path(), &data, &out, &["--template", text(&template)]).success();
+    let said = stderr(&done);
+    assert!(
+        said.contains("prompt for an answer ends with \"<think>\""),
+        "{said}"
+    );
+    fs::remove_dir_all(&out).unwrap();
+    // With the mark, there is nothing to say.
     scratch.write("marked.jinja", prefix.replace("{{ m.content }}:", "{% if m.role == 'assistant' %}{% generation %}{{ m.content }}:{% endgeneration %}{% else %}{{ m.content }}{% endif %}"));
     train(
         base.path(),

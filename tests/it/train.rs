@@ -480,8 +480,8 @@ fn rows_are_shown_as_the_model_gets_them() {
     let options = "--eval-fraction 0 --order sequential --batch-size 2";
     let shown = train("gptj", &data, &out, &format!("{options} --show-rows 2")).success();
     let text = String::from_utf8(shown.get_output().stdout.clone()).unwrap();
-    assert!(text.contains("count 0: ⟦0 1 2<|endoftext|>⟧\n"), "{text}");
-    assert!(text.contains("count 1: ⟦1 2 3 4<|endoftext|>⟧\n"), "{text}");
+    assert!(text.contains("count 0: ⟦0 1 2<eos>⟧\n"), "{text}");
+    assert!(text.contains("count 1: ⟦1 2 3 4<eos>⟧\n"), "{text}");
     assert!(!text.contains("count 2") && !out.exists(), "{text}");
     let shown = train("gptj", &data, &out, &format!("{options} --show-rows 2 --json")).success();
     let lines = String::from_utf8(shown.get_output().stdout.clone()).unwrap();
