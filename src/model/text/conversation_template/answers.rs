@@ -78,8 +78,8 @@ impl ConversationTemplate {
     ///
     /// # Errors
     ///
-    /// If the text of an answered question does not begin with that of the question: then no part
-    /// of the text is the answer.
+    /// If the text has nothing of how the template begins an answer, or of how it closes one: then
+    /// no part of it is the answer.
     pub(super) fn answers(
         &self,
         now: NaiveDateTime,
@@ -220,8 +220,9 @@ impl ConversationTemplate {
         let behind = closed
             .rfind(closing)
             .map_or("", |at| &closed[at + closing.len()..]);
-        let follows = behind.trim().is_empty() && whole[end..].starts_with(behind);
-        Ok(end + if follows { behind.len() } else { 0 })
+        let space = &behind[..behind.len() - behind.trim_start().len()];
+        let follows = whole[end..].starts_with(space);
+        Ok(end + if follows { space.len() } else { 0 })
     }
 
     /// Says that `whole` does not begin with `part`.
