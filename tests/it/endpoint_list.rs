@@ -283,7 +283,7 @@ fn requests_in_flight_take_little_memory() {
         );
         let said = Said::by(&mut child);
         until("each server has its requests", || {
-            servers.iter().all(|server| server.asked().len() == 1 + at_once)
+            servers.iter().all(|server| server.count() == 1 + at_once)
         });
         let taken = memory(&child);
         is_open.store(true, Ordering::SeqCst);
@@ -321,9 +321,7 @@ fn ten_thousand_in_flight_soak() {
     let mut child = evaluation(&dir, rows, &["--concurrency", &at_once, "--give-up-after", "0"]);
     let said = Said::by(&mut child);
     until("each server has its requests", || {
-        servers
-            .iter()
-            .all(|server| server.asked().len() == ANSWERED + EACH)
+        servers.iter().all(|server| server.count() == ANSWERED + EACH)
     });
     let taken = memory(&child);
     println!("{} requests in flight: {} MB", SERVERS * EACH, taken / 1_000_000);

@@ -141,6 +141,11 @@ impl Server {
         self.diary.lock().unwrap().asked.clone()
     }
 
+    /// How many requests there were.
+    pub fn count(&self) -> usize {
+        self.diary.lock().unwrap().asked.len()
+    }
+
     /// How often each request got a complete response.
     pub fn answered(&self) -> BTreeMap<String, usize> {
         self.diary.lock().unwrap().answered.clone()
