@@ -16,10 +16,10 @@ Parts:
     vllm    stage1's prompts, compared with vLLM, all at once; --vllm names the Python of its
             environment (see engine_vllm.py)
 
-EWE names another program. The prompts are requests that `ewe generate` writes with `--batch-file`. Those of later stages
-follow from the model's answers. No answer ends before its last token. ewe is timed as a whole
-process, loading included, its peers without loading. A ratio compares two measurements that
-followed each other, and the median of `--turns` ratios is reported.
+EWE names another program. The prompts are requests that `ewe generate` writes with `--batch-file`.
+Those of later stages follow from the model's answers. No answer ends before its last token. ewe is
+timed as a whole process, loading included, its peers without loading. A ratio compares two
+measurements that followed each other, and the median of `--turns` ratios is reported.
 """
 
 import argparse

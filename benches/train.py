@@ -1,7 +1,7 @@
 """Compares `ewe train` with Hugging Face's `Trainer`: full fine-tuning in bf16 with fp32 master
 weights or in fp32, or an adapter of rank 16 beside `peft`; the same examples in the same order,
-steps of 8 or more, which the Trainer accumulates by 8, the same threads. The models are Gemma 3 270M, and a GPT-J of 120M parameters with random weights and a tokenizer trained on the
-examples.
+steps of 8 or more, which the Trainer accumulates by 8, the same threads. The models are Gemma 3
+270M, and a GPT-J of 120M parameters with random weights and a tokenizer trained on the examples.
 
     make bench-train
     .venv/bin/python benches/train.py [--turns N] [--examples N] [--model gemma|gptj]

@@ -89,14 +89,20 @@ impl ConversationTemplate {
         let mut answers = Answers::default();
         let said = |at: &usize| messages[*at].role == "assistant";
         let places: Vec<usize> = (0..messages.len()).filter(said).collect();
-        let by_prefix = |&at: &usize| self.start_by_prefix(now, &messages[..at], whole);
-        let begins = places.iter().map(by_prefix).collect::<Result<Vec<_>>>()?;
+        let prompt = |&at: &usize| self.render(now, &messages[..at], &Rendering::default());
+        let prompts = places.iter().map(prompt).collect::<Result<Vec<_>>>()?;
+        let begin = |number: usize| {
+            let prompt = prompts.get(number)?.text.as_str();
+            whole.starts_with(prompt).then_some(prompt.len())
+        };
         let mut behind = 0..0;
         for (number, &at) in places.iter().enumerate() {
-            let start = match begins[number] {
+            let start = match begin(number) {
                 Some(start) => start,
                 None => {
-                    let (start, unanswered) = self.start_behind(now, messages, at, &behind, whole)?;
+                    let opened = &prompts[number].text;
+                    let (start, unanswered) =
+                        self.start_behind(now, (messages, at), opened, &behind, whole)?;
                     answers.unanswered = answers
                         .unanswered
                         .or((!unanswered.is_empty()).then_some(unanswered));
@@ -106,8 +112,7 @@ impl ConversationTemplate {
             let end = match at + 1 == messages.len() {
                 true => whole.len(),
                 false => {
-                    let next = begins.get(number + 1).copied().flatten();
-                    let next = next.unwrap_or(whole.len()).max(start);
+                    let next = begin(number + 1).unwrap_or(whole.len()).max(start);
                     self.end(now, &messages[..=at], start..next, whole)?
                 }
             };
@@ -120,30 +125,18 @@ impl ConversationTemplate {
         Ok(answers)
     }
 
-    /// Returns where the answer to messages begins in `whole`, if that begins with their prompt.
-    fn start_by_prefix(
-        &self,
-        now: NaiveDateTime,
-        before: &[ChatMessage],
-        whole: &str,
-    ) -> Result<Option<usize>> {
-        let opened = self.render(now, before, &Rendering::default())?.text;
-        Ok(whole.starts_with(&opened).then_some(opened.len()))
-    }
-
-    /// Returns where the answer `at` a place begins in `whole`, which does not begin with its
-    /// prompt, and what that prompt ends with that is not in it. The answer before it is `behind`:
-    /// the place after it, and where it ends.
+    /// Returns where the answer `at` a place of the messages begins in `whole`, which does not
+    /// begin with its prompt `opened`, and what that ends with that is not in it. The answer before
+    /// it is `behind`: the place after it, and where it ends.
     fn start_behind(
         &self,
         now: NaiveDateTime,
-        messages: &[ChatMessage],
-        at: usize,
+        (messages, at): (&[ChatMessage], usize),
+        opened: &str,
         behind: &Range<usize>,
         whole: &str,
     ) -> Result<(usize, String)> {
         let before = &messages[..at];
-        let opened = self.render(now, before, &Rendering::default())?.text;
         let silent = Rendering {
             variables: Map::from_iter([("enable_thinking".to_owned(), false.into())]),
             ..Rendering::default()
@@ -158,7 +151,7 @@ impl ConversationTemplate {
         let mut marked = messages.to_vec();
         marked[at].content.insert(0, MARK);
         let marked = self.render(now, &marked, &Rendering::closed())?.text;
-        let common = self.special.common(&opened, &marked);
+        let common = self.special.common(opened, &marked);
         if whole.starts_with(&silent) && silent.len() > said {
             return Ok((silent.len(), opened[common..].to_owned()));
         }
@@ -174,7 +167,7 @@ impl ConversationTemplate {
                 let common = self.special.common(heading, &marked[said + at..]);
                 Ok((said + at + common, heading[common..].to_owned()))
             }
-            _ => bail!("{}", self.otherwise(&opened, whole)),
+            _ => bail!("{}", self.otherwise(opened, whole)),
         }
     }
 
