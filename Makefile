@@ -9,6 +9,10 @@ BUILD = $(CARGO) build --locked && scripts/demo_model.sh
 PREFIX ?= /usr/local
 # What the wheel's name promises: linux, or in PyPA's image of that name, manylinux_2_28.
 WHEEL_PLATFORM ?= linux
+# The Python programs of environments that have peers whose versions do not go with the others':
+# vLLM and text-dedup. Without them, `make bench` leaves these out.
+VLLM ?=
+TEXT_DEDUP ?=
 
 .PHONY: help setup setup-dev build demo test test-browser lint fmt bench check-plan check-flat gpu-day bench-filter bench-generate bench-engine bench-train bench-curate bench-gain sqlx goldens check-reference check-gguf check-endpoints check-axe soak clean release install wheel test-wheel deb check-targets docs deny
 
@@ -48,23 +52,24 @@ lint: setup ## check the format, the structure, and clippy; warnings are errors
 fmt: ## format
 	$(CARGO) fmt
 
-bench: bench-filter bench-generate bench-engine bench-train bench-curate ## side by side with the field's tools; copy the results to benches/RESULTS.md
+bench: bench-filter bench-curate bench-generate bench-engine bench-train ## side by side with the field's tools; copy the results to benches/RESULTS.md
 
 bench-filter: setup-dev ## near-duplicates among up to a million instructions, beside rapidfuzz and rouge_score
 	$(BUILD)
-	.venv/bin/python benches/filter.py
+	.venv/bin/python benches/filter.py $(if $(TEXT_DEDUP),--text-dedup $(TEXT_DEDUP))
 
 bench-generate: setup-dev ## generation from a mock endpoint, beside the similarity check of the Alpaca script
 	$(CARGO) build --locked --bins --example mock_endpoint
 	.venv/bin/python benches/generate.py
 
-bench-engine: setup-dev ## generated tokens a second, beside transformers (and llama.cpp where installed)
+bench-engine: setup-dev ## generated tokens a second, beside transformers (and llama.cpp and vLLM where installed)
 	$(BUILD)
-	.venv/bin/python benches/engine.py
+	.venv/bin/python benches/engine.py $(if $(VLLM),--vllm $(VLLM))
 
-bench-train: setup-dev ## training tokens a second, without padding, beside Hugging Face's Trainer
+bench-train: setup-dev ## training tokens a second, without padding, beside Hugging Face's Trainer and peft
 	$(BUILD)
-	.venv/bin/python benches/train.py
+	for method in full lora; do for size in "8 --examples 64" "64 --examples 128"; do \
+		.venv/bin/python benches/train.py --method $$method --turns 1 --batch-size $$size || exit; done; done
 
 bench-curate: setup-dev ## a dataset of a million tasks: page, commands, dashboard, beside Datasette and sqlite-utils
 	$(BUILD)

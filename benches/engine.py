@@ -239,14 +239,21 @@ def llama(prompts, folder, turns):
     for kind in ("Q8_0", "BF16"):
         peer = LlamaCpp(folder, kind, os.cpu_count())
         for count in (32, 1):
-            some, pairs = prompts[:count], []
+            some, pairs, loaded = prompts[:count], [], []
             total = count * TOKENS
             for _ in range(turns):
-                ours = with_ewe(some, TOKENS, folder, batch=count)[1]
+                _, ours, said = with_ewe(some, TOKENS, folder, batch=count)
+                # `96 tokens in 2.62 s, …`, from when the model is loaded.
+                alone = float(said.strip().splitlines()[-1].split(" tokens in ")[1].split(" s")[0])
                 theirs = peer.seconds(some, TOKENS)
                 pairs.append((ours, theirs))
-                print(f"  llama.cpp {kind}, {count} at once: ewe {total / ours:.1f} tokens/s, llama.cpp {total / theirs:.1f}", flush=True)
-            print(f"llama: {kind}, {count} at once: median ratio {median_ratio(pairs):.2f}")
+                loaded.append((alone, theirs))
+                print(
+                    f"  llama.cpp {kind}, {count} at once: ewe {total / ours:.1f} tokens/s, {total / alone:.1f} without loading; "
+                    f"llama.cpp {total / theirs:.1f}",
+                    flush=True,
+                )
+            print(f"llama: {kind}, {count} at once: median ratio {median_ratio(pairs):.2f}, {median_ratio(loaded):.2f} without loading")
 
 
 def vllm(python, prompts, folder, turns):

@@ -1,7 +1,8 @@
 """Deduplicates instructions with `ewe filter`, compared with rapidfuzz and Google's rouge_score on
-the same rows.
+the same rows, and with tools that find near-duplicates approximately.
 
-    make bench-filter        or    .venv/bin/python benches/filter.py [MOST_ROWS]
+    make bench-filter
+    .venv/bin/python benches/filter.py [--most ROWS] [--text-dedup PYTHON]
 
 Rows come from filter_data.py, of both kinds, in growing numbers. ewe is timed as a whole process:
 start, reading, parsing, comparing, writing verdicts. The peers are timed within this process,
@@ -11,12 +12,14 @@ mean. All have two threads or processes.
 
 - rapidfuzz: `cdist` of 64 candidates at a time with the pool, Indel similarity of words as numbers,
   cut-off 0.7.
+- datasketch, semhash and text-dedup: whole runs over the rows; see filter_peers.py.
 - rouge_score: the method of the published Alpaca script, `Pool.map` of the LCS score over all
   tokenized rows.
 
 The verdict on each sampled candidate, and the ROUGE-L of rejected ones, must be those of the peers.
 """
 
+import argparse
 import functools
 import json
 import multiprocessing
@@ -28,8 +31,9 @@ import tempfile
 import time
 from pathlib import Path
 
-import numpy as np
+import filter_peers
 import machine
+import numpy as np
 from filter_data import instructions, write
 from rapidfuzz.distance import Indel
 from rapidfuzz.process import cdist
@@ -125,11 +129,15 @@ def with_rouge_score(rows, judged):
 
 
 def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--most", type=int, default=SIZES[-1], help="rows")
+    parser.add_argument("--text-dedup", metavar="PYTHON", help="the Python of an environment that has text-dedup")
+    args = parser.parse_args()
+    most = args.most
     machine.watch()
-    most = int(sys.argv[1]) if len(sys.argv) > 1 else SIZES[-1]
     for kind in ("zipf", "adversarial"):
         print(f"\n{kind}\n\n| rows | kept | seconds | µs a candidate | MiB |\n| --- | --- | --- | --- | --- |")
-        costs, peers = {}, []
+        costs, peers, some = {}, [], None
         for size in (size for size in SIZES if size <= most):
             rows = instructions(kind, size)
             with tempfile.TemporaryDirectory() as folder:
@@ -141,8 +149,16 @@ def main():
                 for name, peer in (("rapidfuzz", with_rapidfuzz), ("rouge_score with Pool", with_rouge_score)):
                     cost = peer(rows, judged)
                     peers.append(f"{name}: {cost * 1e3:,.3f} ms a candidate, {cost / costs[size]:,.0f} times ewe's")
+                some = rows, {i for i, verdict in enumerate(judged) if verdict["verdict"] == "rejected"}, seconds
+        if some is None:
+            continue
         print(f"\nat {PEERS_AT:,} rows, extrapolated from samples:", *peers, sep="\n- ")
-        if most in costs and PEERS_AT in costs:
+        print(f"\napproximate ones at {PEERS_AT:,} rows, whole runs:")
+        with tempfile.TemporaryDirectory() as folder:
+            filter_peers.beside(*some, Path(folder), THREADS, args.text_dedup)
+        if most in costs and most > PEERS_AT:
+            cost = with_rapidfuzz(rows, judged)
+            print(f"\nat {most:,} rows, rapidfuzz: {cost * 1e3:,.3f} ms a candidate, {cost / costs[most]:,.0f} times ewe's")
             print(f"\na candidate at {most:,} rows costs {costs[most] / costs[PEERS_AT]:.2f} times one at {PEERS_AT:,}")
 
 
