@@ -1,6 +1,8 @@
 //! How many requests may be in flight at an endpoint: additive increase, multiplicative decrease
 //! (Chiu and Jain 1989), with TCP's slow start (RFC 5681), so that the limit of a large endpoint is
-//! reached quickly.
+//! reached quickly, and an increase that grows while nothing fails, as CUBIC's does (RFC 9438): a
+//! large endpoint that failed for a moment is used as before after some round trips, not after
+//! hundreds.
 
 use std::time::{Duration, Instant};
 
@@ -35,12 +37,20 @@ pub struct ConcurrencyLimit {
     most: usize,
     /// Answers since the limit grew last.
     answers: usize,
+    /// Answers of this round trip, which ends once they are as many as the limit.
+    round: usize,
+    /// Round trips since the last cut.
+    calm: u32,
     last_cut: Option<Instant>,
     /// How many were in flight when the endpoint refused one more.
     ceiling: Option<usize>,
     /// How many round trips below the ceiling come before that number is tried again.
     patience: usize,
 }
+
+/// The fewest answers for which the limit grows by one after a cut, so that a round trip adds an
+/// eighth of it at most: what is too much for the endpoint is exceeded by little.
+const FEWEST_ANSWERS: usize = 8;
 
 /// The first patience. It doubles with each refusal of the same number.
 const PATIENCE: usize = 8;
@@ -56,6 +66,8 @@ impl ConcurrencyLimit {
             now: most.min(START),
             most,
             answers: 0,
+            round: 0,
+            calm: 0,
             last_cut: None,
             ceiling: None,
             patience: PATIENCE,
@@ -83,21 +95,28 @@ impl ConcurrencyLimit {
     }
 
     /// Notes an answer to a request sent at `sent`. Until the first cut, the limit grows by one per
-    /// answer; after it, by one per as many answers as it allows requests. It grows only if other
-    /// requests wait (`is_felt`): otherwise nothing shows that the endpoint can take more. If so
-    /// many were refused, it grows by one per answer to three quarters of them, slowly to one less,
-    /// and stays there for a while.
+    /// answer; after it, by one in the first round trip, and by twice as many in each that follows.
+    /// It grows only if other requests wait (`is_felt`): otherwise nothing shows that the endpoint
+    /// can take more. If so many were refused, it grows by one per answer to three quarters of
+    /// them, slowly to one less, and stays there for a while.
     pub fn answered(&mut self, sent: Instant, is_felt: bool) {
         if self.last_cut.is_some_and(|cut| sent < cut) || !is_felt {
             return;
         }
         self.answers += 1;
+        self.round += 1;
+        if self.round >= self.now {
+            self.round = 0;
+            self.calm += 1;
+        }
+        let fewest = FEWEST_ANSWERS.min(self.now);
+        let carefully = self.now.checked_shr(self.calm).unwrap_or(0).max(fewest);
         let needed = match self.ceiling {
             Some(ceiling) if self.now * 4 < ceiling * 3 => 1,
             Some(ceiling) if self.now + 1 == ceiling => self.now * self.patience,
-            Some(_) => self.now,
+            Some(_) => carefully,
             None if self.last_cut.is_none() => 1,
-            None => self.now,
+            None => carefully,
         };
         if self.answers >= needed {
             self.answers = 0;
@@ -124,27 +143,29 @@ impl ConcurrencyLimit {
             true => (self.patience * 2).min(MOST_PATIENCE),
             false => PATIENCE,
         };
-        self.now = if was_tried { met - 1 } else { (met / 2).max(1) };
+        self.cut(if was_tried { met - 1 } else { met / 2 }, now);
         self.ceiling = Some(met);
-        self.answers = 0;
-        self.last_cut = Some(now);
         was_tried
     }
 
     /// Halves the limit, after a request sent at `sent` met an overloaded endpoint.
     pub fn overloaded(&mut self, sent: Instant, now: Instant) {
         if self.last_cut.is_none_or(|cut| sent >= cut) {
-            self.now = (self.now / 2).max(1);
-            self.answers = 0;
-            self.last_cut = Some(now);
+            self.cut(self.now / 2, now);
         }
+    }
+
+    fn cut(&mut self, to: usize, now: Instant) {
+        self.now = to.max(1);
+        (self.answers, self.round, self.calm) = (0, 0, 0);
+        self.last_cut = Some(now);
     }
 
     /// Starts again at one, as if nothing were known of the endpoint. The limit may grow quickly
     /// again.
     pub fn restart(&mut self) {
         self.now = 1;
-        self.answers = 0;
+        (self.answers, self.round, self.calm) = (0, 0, 0);
         self.last_cut = None;
         self.ceiling = None;
         self.patience = PATIENCE;
@@ -164,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn it_doubles_halves_once_and_creeps() {
+    fn it_doubles_halves_once_and_grows_with_care() {
         let start = Instant::now();
         let at = |n| start + Duration::from_secs(n);
         let mut limit = ConcurrencyLimit::new(100);
@@ -183,12 +204,43 @@ mod tests {
         round_trip(&mut limit, at(5));
         assert_eq!(limit.get(), 50);
         round_trip(&mut limit, at(7));
-        round_trip(&mut limit, at(8));
-        assert_eq!(limit.get(), 52);
+        assert_eq!(limit.get(), 51);
         limit.overloaded(at(9), at(10));
-        assert_eq!(limit.get(), 26);
+        assert_eq!(limit.get(), 25);
         limit.restart();
         assert_eq!(limit.get(), 1);
+    }
+
+    #[test]
+    fn a_large_limit_is_back_soon_after_one_failure() {
+        let start = Instant::now();
+        let at = |n| start + Duration::from_secs(n);
+        let mut limit = ConcurrencyLimit::new(1250);
+        for n in 0..6 {
+            round_trip(&mut limit, at(n));
+        }
+        assert_eq!(limit.get(), 1250);
+        limit.overloaded(at(7), at(8));
+        assert_eq!(limit.get(), 625);
+        let mut rounds = 0;
+        while limit.get() < 1250 {
+            let before = limit.get();
+            round_trip(&mut limit, at(9 + rounds));
+            assert!(
+                limit.get() - before <= before / 8 + 1,
+                "{before}, {}",
+                limit.get()
+            );
+            rounds += 1;
+        }
+        assert!((8..20).contains(&rounds), "{rounds}");
+        // A small one grows by one a round trip, as ever.
+        let mut limit = ConcurrencyLimit::new(8);
+        limit.overloaded(at(0), at(1));
+        for n in 0..4 {
+            assert_eq!(limit.get(), 4 + n);
+            round_trip(&mut limit, at(2));
+        }
     }
 
     #[test]

@@ -302,14 +302,16 @@ fn requests_in_flight_take_little_memory() {
 fn ten_thousand_in_flight_soak() {
     const SERVERS: usize = 8;
     const EACH: usize = 1250;
-    // A limit grows with answers, so there are some first.
+    // A limit grows with answers, so there are some first; and only while requests wait for their
+    // turn rather than for their commit, so an answer takes as long as a model does.
     const ANSWERED: usize = 4000;
+    const LATENCY: Duration = Duration::from_secs(2);
     let is_open = Arc::new(AtomicBool::new(false));
     let servers: Vec<Server> = (0..SERVERS)
         .map(|_| {
             let is_open = is_open.clone();
             Server::start(move |asked: &Asked| match asked.number < ANSWERED {
-                true => Reply::After(Duration::from_millis(50)),
+                true => Reply::After(LATENCY),
                 false => Reply::When(is_open.clone()),
             })
         })
