@@ -9,7 +9,8 @@ Parts:
     stage1  prompts for new tasks, 96 tokens each, sampled and greedy; `transformers` first at
             several batch sizes, then alternating with ewe at its best one
     shared  prompts for classifications and instances, which share their few-shot examples
-    step    a decode step, compared with the bare matrix products in it
+    step    a decode step, compared with the bare matrix products in it, and what picking tokens
+            takes of it; and prompts, compared with the rate of the products in them
     first   time from the start of `ewe complete` to its first token
     llama   stage1's prompts, 32 at once and one alone, compared with llama.cpp with the same
             weights in bf16 and Q8_0
@@ -178,14 +179,14 @@ def shared(requests, prompts, peer, folder, turns):
         print(f"  {name}: median ratio {median_ratio(pairs):.2f}")
 
 
-def products(batch):
+def products(batch, head=True):
     """Returns a function that computes the matrix products of one step once, with `at::linear` on
-    the unchanged weights."""
+    weights of the model's shapes."""
     config = json.loads((MODEL / "config.json").read_text())
     d, inner, width = config["hidden_size"], config["intermediate_size"], config["head_dim"]
     queries, keys = config["num_attention_heads"] * width, config["num_key_value_heads"] * width
     shapes = [(queries, d), (keys, d), (keys, d), (d, queries), (inner, d), (inner, d), (d, inner)]
-    shapes = shapes * config["num_hidden_layers"] + [(config["vocab_size"], d)]
+    shapes = shapes * config["num_hidden_layers"] + [(config["vocab_size"], d)] * head
     weights = [torch.randn(shape).mul_(0.02).bfloat16() for shape in shapes]
     inputs = {width: torch.randn(batch, width).bfloat16() for _, width in shapes}
 
@@ -198,7 +199,7 @@ def products(batch):
 
 def step(prompts, folder, turns):
     print(f"step: a decoding step behind stage-1 prompts, sampling, {TOKENS} steps, beside its bare products")
-    for batch in (1, 8, 32):
+    for batch in (1, 8, 32, 64):
         bare, pairs = products(batch), []
         some = prompts[:batch]
         for _ in range(turns):
@@ -214,8 +215,37 @@ def step(prompts, folder, turns):
                     bare()
                 theirs = (time.perf_counter() - start) / 20
             pairs.append((ours, theirs))
-            print(f"  batch {batch}: step {ours * 1e3:.1f} ms (model {part('model') / steps * 1e3:.1f}), bare products {theirs * 1e3:.1f} ms", flush=True)
+            print(
+                f"  batch {batch}: step {ours * 1e3:.1f} ms, {part('sampling') / steps / ours:.0%} of it picking; bare products "
+                f"{theirs * 1e3:.1f} ms",
+                flush=True,
+            )
         print(f"  batch {batch}: median ratio {1 / median_ratio(pairs):.2f}")
+    prefill(prompts, folder, turns)
+
+
+def prefill(prompts, folder, turns):
+    """Compares the tokens of prompts with the best rate of the products of all blocks. The head is
+    left out on both sides but for the last token of each prompt."""
+    rates = {rows: products(rows, head=False) for rows in (256, 512, 1024, 2048)}
+    shares = []
+    for _ in range(turns):
+        said = with_ewe(prompts, 1, folder)[2].strip().splitlines()[-1]
+        reused, tokens = (int(word.replace(",", "")) for word in said.split("; ")[-1].split(" prompt")[0].split(" of "))
+        seconds = float(said.split("prompts ")[1].split(" s")[0])
+        with torch.no_grad():
+            bare = max(rows / timed(once) for rows, once in rates.items())
+        shares.append((tokens - reused) / seconds / bare)
+        print(f"  prompts: {tokens} tokens, {reused} reused; {(tokens - reused) / seconds:.0f} computed tokens/s, bare products {bare:.0f}", flush=True)
+    print(f"  prompts: median share of the products' rate {statistics.median(shares):.0%}")
+
+
+def timed(once):
+    once()
+    start = time.perf_counter()
+    for _ in range(3):
+        once()
+    return (time.perf_counter() - start) / 3
 
 
 def first(turns):
@@ -302,7 +332,8 @@ def main():
         if wanted("stage1"):
             stage1(prompts, peer, folder, args.turns)
         if wanted("shared"):
-            shared(requests, {name: body["prompt"] for name, body in bodies.items()}, peer, folder, args.turns)
+            # A turn takes minutes, and is ten times as fast as the peer's.
+            shared(requests, {name: body["prompt"] for name, body in bodies.items()}, peer, folder, 1)
         if wanted("llama"):
             llama(prompts, folder, args.turns)
         if wanted("vllm"):

@@ -9,7 +9,9 @@ script.
 2. Work: the mock answers immediately, and the dataset has 50,000 tasks. What does an accepted task
    cost? For comparison, the published script's method on a sample of the same tasks: `rouge_score`
    against the pool, in a `Pool` of two.
-3. Memory: 200,000 responses of the mock without latency. 99 of 100 tasks in them were seen before,
+3. The same at the million tasks of `make bench-curate`, if they are there, and what starting there
+   takes.
+4. Memory: 200,000 responses of the mock without latency. 99 of 100 tasks in them were seen before,
    so the pool stays small. How much memory does ewe use? And which remaining time did it print
    after 5 %?
 
@@ -20,6 +22,8 @@ import functools
 import json
 import multiprocessing
 import os
+import shutil
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -37,6 +41,7 @@ EWE = Path(os.environ.get("EWE", ROOT / "target/debug/ewe"))
 MOCK = ROOT / "target/debug/examples/mock_endpoint"
 TASKS, SLOTS, LATENCY = 4, 256, 2.0
 POOL, SAMPLE = 50_000, 4
+LARGE = ROOT / "target/bench-curate/1000000.db"
 RESPONSES, FRESH_EVERY = 200_000, 100
 
 
@@ -99,6 +104,22 @@ def at_once(folder, rows, texts):
     print(f"  the published script's comparison alone: {published * 1e3:,.0f} ms a task, {published / ewe:,.0f} times that")
 
 
+def at_a_million(folder, texts):
+    if not LARGE.exists():
+        return print(f"at a million tasks: left out, there is no {LARGE.relative_to(ROOT)}")
+    db, fresh = folder / "large.db", folder / "fresh.jsonl"
+    shutil.copyfile(LARGE, db)
+    write(texts[POOL:], fresh)
+    with sqlite3.connect(db) as connection:
+        query = "select count(*) from task where origin = 'machine' and review <> 'rejected'"
+        count = connection.execute(query).fetchone()[0]
+    with mock(fresh, 0) as url:
+        _, starting = generate(db, url, count + 1)
+        said, wall = generate(db, url, count + 4001)
+    each = (wall - starting) / said["new"] * 1e3
+    print(f"at a million tasks: {starting:.1f} s to start and add a few, then {each:.3f} ms an accepted task ({said['new']} in {wall:.1f} s)")
+
+
 def resident(process):
     """Returns the resident memory of a process in MiB."""
     for line in Path(f"/proc/{process.pid}/status").read_text().splitlines():
@@ -147,6 +168,7 @@ def main():
         write(texts, rows)
         with_latency(folder, rows, seconds)
         at_once(folder, rows, texts)
+        at_a_million(folder, texts)
         many(folder, texts, responses)
 
 

@@ -59,9 +59,9 @@ pub struct Stats {
     pub kv_bytes: usize,
     /// Time spent on prefill.
     pub prefill: Duration,
-    /// Time spent in the model on decode steps.
+    /// Time spent in the model on decode steps, with its output head.
     pub decode: Duration,
-    /// Time from hidden features to tokens: output head, sampling, text.
+    /// Time from scores to tokens: picking, text.
     pub sample: Duration,
 }
 

@@ -128,10 +128,10 @@ impl Engine {
             let sent = upload.send(self.device);
             sent.unwrap_or_else(|error| fault::raise(&error))
         };
-        let decoded = Instant::now();
-        self.stats.decode += decoded - prefilled;
         // One output head over all rows, so its weights are read once.
         let logits_bv = self.model.logits(&Tensor::cat(&hidden, 0));
+        let decoded = Instant::now();
+        self.stats.decode += decoded - prefilled;
         let step = StepInFlight {
             owners: self.running.iter().map(|running| Some(running.arrival)).collect(),
             tokens: self.sample(&logits_bv, prepared.as_ref(), &uploaded, before),
