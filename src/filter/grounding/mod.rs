@@ -141,9 +141,18 @@ fn company(words: &[Word], at: usize) -> HashSet<&str> {
 /// Measures how much of an answer is in the passage, or in the instruction, whose words an answer
 /// may repeat.
 pub fn support(source: &Source, instruction: &str, answer: &str) -> Support {
-    let (asked, said) = (words::of(instruction), words::of(answer));
+    supported(
+        source,
+        &words::of(instruction),
+        &words::of(answer),
+        reliable(answer),
+    )
+}
+
+/// [`support`] of an answer in this language.
+fn supported(source: &Source, asked: &[Word], said: &[Word], language: Option<whatlang::Lang>) -> Support {
     let asked_stems: HashSet<&str> = asked.iter().map(|word| word.stem.as_str()).collect();
-    let is_translated = match (source.language, reliable(answer)) {
+    let is_translated = match (source.language, language) {
         (Some(theirs), Some(own)) => theirs != own,
         _ => false,
     };
@@ -153,7 +162,7 @@ pub fn support(source: &Source, instruction: &str, answer: &str) -> Support {
         let is_asked = asked_stems.contains(word.stem.as_str());
         match word.kind {
             Kind::Function => {}
-            Kind::Number if is_asked || source.has_number(&said, at) => {}
+            Kind::Number if is_asked || source.has_number(said, at) => {}
             Kind::Number => numbers.push(word.shown.clone()),
             Kind::Name | Kind::Content => {
                 content += 1;
@@ -179,7 +188,8 @@ pub fn support(source: &Source, instruction: &str, answer: &str) -> Support {
 
 /// Checks an answer, and says what is not in the passage.
 pub fn check(source: &Source, instruction: &str, answer: &str, limits: &Limits) -> Verdict {
-    let found = support(source, instruction, answer);
+    let (asked, said) = (words::of(instruction), words::of(answer));
+    let found = supported(source, &asked, &said, reliable(answer));
     if let Some(number) = found.numbers.first() {
         return ungrounded(format!("the number '{number}' is not there"));
     }
@@ -190,21 +200,20 @@ pub fn check(source: &Source, instruction: &str, answer: &str, limits: &Limits) 
         let percent = 100.0 * found.share;
         return ungrounded(format!("{percent:.0} % of its words are there"));
     }
-    if let Some((word, theirs)) = denial::opposite(&source.words, &words::of(answer)) {
+    if let Some((word, theirs)) = denial::opposite(&source.words, &said) {
         let has = if theirs { "has" } else { "lacks" };
         return ungrounded(format!(
             "the passage {has} a negation before '{word}' in the same words"
         ));
     }
     if limits.names_of_instruction {
-        let asked = words::of(instruction);
         let mut names = asked.iter().filter(|word| word.kind == Kind::Name);
         if let Some(name) = names.find(|word| !source.has_capital_nouns && !source.has(word)) {
             return ungrounded(format!("the name '{}' is not there", name.shown));
         }
     }
     match limits.copied {
-        Some(most) => match longest_copy(source, answer) {
+        Some(most) => match longest_run(source, &said) {
             run if run > most => Verdict::rejected(
                 Reason::CopiesPassage,
                 format!("{} in a row are its own", crate::text::counted(run, "word")),
@@ -221,7 +230,10 @@ fn ungrounded(detail: String) -> Verdict {
 
 /// The most words in a row that a text has from the passage.
 pub fn longest_copy(source: &Source, text: &str) -> usize {
-    let said = words::of(text);
+    longest_run(source, &words::of(text))
+}
+
+fn longest_run(source: &Source, said: &[Word]) -> usize {
     let said = &said[..said.len().min(MOST_COPIED)];
     let theirs = &source.words[..source.words.len().min(MOST_COPIED)];
     let mut row = vec![0_usize; theirs.len() + 1];
