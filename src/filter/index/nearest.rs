@@ -1,9 +1,8 @@
 //! Finds the most similar texts, also below the threshold.
 //!
 //! There, rare words exclude nothing. So the words shared with every text are counted
-//! ([`Overlaps`]), which bounds ROUGE-L from above. Texts are compared in the order of their
-//! bounds, best first, until no remaining bound can change the result: the fewest comparisons that
-//! these bounds allow.
+//! ([`Overlaps`]), which bounds ROUGE-L from above. Texts that share most are compared first, in the
+//! order of their bounds, until no text that shares fewer words can be among the best.
 //!
 //! [`Overlaps`]: super::overlap::Overlaps
 
@@ -12,19 +11,29 @@ use super::{Index, RougeL, SimilarText};
 use crate::filter::lcs::LcsPattern;
 use rayon::prelude::*;
 use std::cell::RefCell;
+use std::ops::Range;
 
 /// Bounds are multiples of 1 / STEPS.
 const STEPS: u32 = 254;
-/// Texts compared in the first round, before looking whether more are needed; each further round
-/// takes twice as many.
-const PORTION: usize = 128;
+/// Texts among which those that share enough words are looked for at once.
+const BLOCK: usize = 64;
 
 /// Buffers that searches of one thread reuse.
 #[derive(Default)]
 struct NearestScratch {
     pattern: LcsPattern,
+    /// By text, the words that it shares with the query.
     shared: Vec<u8>,
-    bounds: Vec<u8>,
+    /// The texts that are to be compared.
+    candidates: Candidates,
+}
+
+/// Texts with the bounds of their similarity.
+#[derive(Default)]
+struct Candidates {
+    found: Vec<(u8, u32)>,
+    /// The same, best first, earlier first among equals.
+    ordered: Vec<(u8, u32)>,
 }
 
 thread_local! {
@@ -77,29 +86,33 @@ impl Index {
             let NearestScratch {
                 pattern,
                 shared,
-                bounds,
+                candidates,
             } = scratch;
             pattern.set(words);
+            let length = words.len() as u32;
             let mut best = TopMatches {
                 count,
                 found: Vec::with_capacity(count + 1),
             };
             self.overlaps.count(&tokens, within, shared);
-            let bounded = self.bound(words.len() as u32, shared, bounds);
-            let (mut above, mut size) = (u8::MAX as usize + 1, PORTION);
-            while let Some(portion) = next_portion(&bounded, &mut above, bounds, size) {
-                size *= 2;
-                for (bound, position) in portion {
+            // Texts that share as many words as this are compared, or will be now.
+            let mut done = u32::from(MANY) + 1;
+            let mut from = (length / 2).clamp(1, u32::from(MANY));
+            loop {
+                candidates.find(shared, from..done, |position| {
+                    bound(shared[position], length, self.entries[position].length)
+                });
+                for &(bound, position) in &candidates.ordered {
                     if best.is_out_of_reach(bound) {
-                        return best.found;
+                        break;
                     }
                     let position = position as usize;
                     let entry = self.entries[position];
-                    let total = words.len() as u32 + entry.length;
+                    let total = length + entry.length;
                     let least = best.least_lcs(total, position);
                     // The bound was rounded up. The exact one skips most texts where many have the
                     // same bound.
-                    if most_shared(shared[position], words.len() as u32, entry.length) < least {
+                    if most_shared(shared[position], length, entry.length) < least {
                         continue;
                     }
                     let Some(lcs) = pattern.lcs(self.words_of(entry), least) else {
@@ -110,35 +123,60 @@ impl Index {
                         score: RougeL { lcs, total },
                     });
                 }
+                done = from;
+                from = match best.least_shared(length) {
+                    Some(least) => least,
+                    None if done > 8 => done * 3 / 4,
+                    None => done - 1,
+                };
+                if from.max(1) >= done {
+                    return best.found;
+                }
+                from = from.max(1);
             }
-            best.found
         })
     }
+}
 
-    /// Writes a bound for each text into `bounds`, for a query of `length` words: 0 if they share
-    /// no word, else the smallest b for which the score is surely below b / [`STEPS`]. Returns the
-    /// number of texts with each bound.
-    fn bound(&self, length: u32, shared: &[u8], bounds: &mut Vec<u8>) -> [usize; 256] {
-        bounds.clear();
-        bounds.extend(
-            shared
-                .iter()
-                .zip(&self.entries)
-                .map(|(&shared, entry)| match shared {
-                    0 => 0,
-                    shared => {
-                        let shared = u64::from(most_shared(shared, length, entry.length));
-                        let total = u64::from(length + entry.length);
-                        (1 + 2 * shared * u64::from(STEPS) / total) as u8
-                    }
-                }),
-        );
-        let mut bounded = [0; 256];
-        for &bound in &*bounds {
-            bounded[bound as usize] += 1;
+impl Candidates {
+    /// Finds the texts that share so many words, and orders them by their bounds.
+    fn find(&mut self, shared: &[u8], wanted: Range<u32>, bound: impl Fn(usize) -> u8) {
+        self.found.clear();
+        let mut counts = [0; 256];
+        for (block, some) in (0..).step_by(BLOCK).zip(shared.chunks(BLOCK)) {
+            let most = some.iter().fold(0, |most, &count| count.max(most));
+            if u32::from(most) < wanted.start {
+                continue;
+            }
+            for (position, &count) in (block..).zip(some) {
+                if wanted.contains(&u32::from(count)) {
+                    let bound = bound(position);
+                    counts[bound as usize] += 1;
+                    self.found.push((bound, position as u32));
+                }
+            }
         }
-        bounded
+        let mut places = [0; 256];
+        let mut place = 0;
+        for bound in (0..256).rev() {
+            places[bound] = place;
+            place += counts[bound];
+        }
+        self.ordered.clear();
+        self.ordered.resize(self.found.len(), (0, 0));
+        for &(bound, position) in &self.found {
+            let place = &mut places[bound as usize];
+            self.ordered[*place] = (bound, position);
+            *place += 1;
+        }
     }
+}
+
+/// The smallest b for which the score of two texts of these lengths is surely below b / [`STEPS`].
+fn bound(shared: u8, length: u32, other: u32) -> u8 {
+    let shared = u64::from(most_shared(shared, length, other));
+    let total = u64::from(length + other);
+    (1 + 2 * shared * u64::from(STEPS) / total) as u8
 }
 
 /// The most words that two texts of lengths `a` and `b` can share, given the saturating count.
@@ -148,33 +186,6 @@ fn most_shared(counted: u8, a: u32, b: u32) -> u32 {
         MANY => a.min(b),
         counted => u32::from(counted),
     }
-}
-
-/// The next texts by bound: those with the highest bounds below `above`, at least `size` of them if
-/// there are as many. Returns bounds and positions, best first, and lowers `above`.
-fn next_portion(
-    bounded: &[usize; 256],
-    above: &mut usize,
-    bounds: &[u8],
-    size: usize,
-) -> Option<impl Iterator<Item = (u8, u32)> + use<>> {
-    let (mut lowest, mut count) = (*above, 0);
-    while lowest > 1 && count < size {
-        lowest -= 1;
-        count += bounded[lowest];
-    }
-    if count == 0 {
-        return None;
-    }
-    let wanted = lowest as u8..=(*above - 1) as u8;
-    let mut portion: Vec<(u8, u32)> = (0..)
-        .zip(bounds)
-        .filter(|(_, bound)| wanted.contains(bound))
-        .map(|(position, &bound)| (bound, position))
-        .collect();
-    portion.sort_by_key(|&(bound, position)| (std::cmp::Reverse(bound), position));
-    *above = lowest;
-    Some(portion.into_iter())
 }
 
 /// The `count` best texts so far, best first.
@@ -206,6 +217,19 @@ impl TopMatches {
             let is_tie = RougeL { lcs: least, total } == worst.score && position > worst.position;
             least + u32::from(is_tie)
         })
+    }
+
+    /// The fewest words that a text shares which is among the best, with a query of `length` words;
+    /// none if any text may be.
+    fn least_shared(&self, length: u32) -> Option<u32> {
+        let worst = self.worst()?;
+        // A text has at least the words that it shares.
+        let highest = |shared: u32| RougeL {
+            lcs: shared.min(length),
+            total: length + shared,
+        };
+        let fewest = (1..u32::from(MANY)).find(|&shared| highest(shared) >= worst.score);
+        Some(fewest.unwrap_or(u32::from(MANY)))
     }
 
     fn add(&mut self, neighbor: SimilarText) {
