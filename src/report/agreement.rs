@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 
-use crate::store::query::opinions::Opinion;
+use crate::store::query::opinions::OpinionTally;
 use crate::text::{counted, one_line};
 
 /// The most pairs of judges that are compared.
@@ -55,55 +55,51 @@ pub struct BetweenJudges {
 
 impl Agreement {
     /// Computes the agreement.
-    pub fn of(opinions: &[Opinion]) -> Agreement {
-        let mut whole: BTreeMap<&str, BTreeMap<i64, f64>> = BTreeMap::new();
+    pub fn of(opinions: &OpinionTally) -> Agreement {
         let mut with_people = Vec::new();
-        for of in opinions.chunk_by(|a, b| (&a.judge, &a.criterion) == (&b.judge, &b.criterion)) {
-            let scores = |accepted: bool| -> Vec<f64> {
-                let some = of.iter().filter(|opinion| opinion.accepted == Some(accepted));
-                some.map(|opinion| opinion.score).collect()
-            };
-            let (accepted, rejected) = (scores(true), scores(false));
-            if let Some(auroc) = auroc(&accepted, &rejected) {
-                with_people.push(WithPeople {
-                    judge: of[0].judge.clone(),
-                    criterion: of[0].criterion.clone(),
-                    accepted: accepted.len() as u64,
-                    rejected: rejected.len() as u64,
-                    auroc,
-                });
-            }
-            if of[0].criterion.is_none() {
-                let scores = of.iter().map(|opinion| (opinion.instance_id, opinion.score));
-                whole.insert(&of[0].judge, scores.collect());
+        for (judge, criteria) in &opinions.reviewed {
+            for (criterion, scores) in criteria {
+                let parsed = scores
+                    .iter()
+                    .filter_map(|(score, &counts)| Some((score.parse::<f64>().ok()?, counts)));
+                let scores: Vec<_> = parsed.collect();
+                if let Some(auroc) = auroc(&scores) {
+                    with_people.push(WithPeople {
+                        judge: judge.clone(),
+                        criterion: (!criterion.is_empty()).then(|| criterion.clone()),
+                        accepted: scores.iter().map(|(_, (accepted, _))| *accepted as u64).sum(),
+                        rejected: scores.iter().map(|(_, (_, rejected))| *rejected as u64).sum(),
+                        auroc,
+                    });
+                }
             }
         }
-        let judges: Vec<_> = whole.iter().collect();
-        let pairs = judges
+        let pairs = opinions
+            .both
             .iter()
-            .enumerate()
-            .flat_map(|(at, a)| judges[at + 1..].iter().map(move |b| (*a, *b)));
-        let between_judges = pairs
-            .take(MOST_PAIRS)
-            .filter_map(|((a, of_a), (b, of_b))| {
-                let rounded = |score: f64| (score.round() as i64).clamp(1, 5);
-                let both: Vec<(i64, i64)> = of_a
-                    .iter()
-                    .filter_map(|(instance, score)| Some((rounded(*score), rounded(*of_b.get(instance)?))))
-                    .collect();
-                let same = both.iter().filter(|(a, b)| a == b).count();
-                (!both.is_empty()).then(|| BetweenJudges {
-                    a: a.to_string(),
-                    b: b.to_string(),
-                    instances: both.len() as u64,
-                    kappa: kappa(&both),
-                    same: same as f64 / both.len() as f64,
-                })
-            })
-            .collect();
+            .flat_map(|(a, others)| others.iter().map(move |(b, scores)| (a, b, scores)));
+        let between_judges = pairs.take(MOST_PAIRS).map(|(a, b, scores)| {
+            let parsed = scores.iter().filter_map(|(both, &instances)| {
+                let (of_a, of_b) = both.split_once(' ')?;
+                Some(((of_a.parse().ok()?, of_b.parse().ok()?), instances))
+            });
+            let both: Vec<((i64, i64), i64)> = parsed.collect();
+            let sum = |is_counted: fn(&(i64, i64)) -> bool| -> i64 {
+                let some = both.iter().filter(|(scores, _)| is_counted(scores));
+                some.map(|(_, instances)| instances).sum()
+            };
+            let instances = sum(|_| true);
+            BetweenJudges {
+                a: a.clone(),
+                b: b.clone(),
+                instances: instances as u64,
+                kappa: kappa(&both),
+                same: sum(|(a, b)| a == b) as f64 / instances as f64,
+            }
+        });
         Agreement {
+            between_judges: between_judges.collect(),
             with_people,
-            between_judges,
         }
     }
 
@@ -163,33 +159,31 @@ impl Agreement {
 }
 
 /// The share of pairs in which the accepted one scores higher, ties as half; `None` without pairs.
-fn auroc(accepted: &[f64], rejected: &[f64]) -> Option<f64> {
-    if accepted.is_empty() || rejected.is_empty() {
-        return None;
+/// Of each score, how many are accepted and rejected.
+fn auroc(scores: &[(f64, (i64, i64))]) -> Option<f64> {
+    let mut sorted = scores.to_vec();
+    sorted.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let (mut wins, mut accepted, mut below) = (0.0, 0, 0);
+    for (_, (with, against)) in sorted {
+        wins += with as f64 * (below as f64 + against as f64 / 2.0);
+        accepted += with;
+        below += against;
     }
-    let mut sorted = rejected.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    let wins: f64 = accepted
-        .iter()
-        .map(|score| {
-            let below = sorted.partition_point(|other| other < score);
-            let up_to = sorted.partition_point(|other| other <= score);
-            below as f64 + (up_to - below) as f64 / 2.0
-        })
-        .sum();
-    Some(wins / (accepted.len() * rejected.len()) as f64)
+    (accepted > 0 && below > 0).then(|| wins / (accepted as f64 * below as f64))
 }
 
-/// Cohen's kappa with quadratic weights; `None` where chance alone explains everything.
-fn kappa(pairs: &[(i64, i64)]) -> Option<f64> {
-    let count = pairs.len() as f64;
+/// Cohen's kappa with quadratic weights, of pairs of scores and how often each occurs; `None` where
+/// chance alone explains everything.
+fn kappa(pairs: &[((i64, i64), i64)]) -> Option<f64> {
+    let count = pairs.iter().map(|(_, times)| times).sum::<i64>() as f64;
     let square = |a: i64, b: i64| ((a - b) * (a - b)) as f64;
-    let seen: f64 = pairs.iter().map(|(a, b)| square(*a, *b)).sum::<f64>() / count;
+    let squares = pairs.iter().map(|((a, b), times)| square(*a, *b) * *times as f64);
+    let seen = squares.sum::<f64>() / count;
     let mut of_a = BTreeMap::<i64, f64>::new();
     let mut of_b = BTreeMap::<i64, f64>::new();
-    for (a, b) in pairs {
-        *of_a.entry(*a).or_default() += 1.0 / count;
-        *of_b.entry(*b).or_default() += 1.0 / count;
+    for ((a, b), times) in pairs {
+        *of_a.entry(*a).or_default() += *times as f64 / count;
+        *of_b.entry(*b).or_default() += *times as f64 / count;
     }
     let by_chance: f64 = of_a
         .iter()
@@ -205,14 +199,21 @@ mod tests {
     /// Figures of `sklearn.metrics`: `roc_auc_score` and `cohen_kappa_score(weights="quadratic")`.
     #[test]
     fn figures_are_those_of_scikit_learn() {
-        assert_eq!(auroc(&[3.0, 4.0, 5.0, 4.0], &[1.0, 4.0, 2.0]), Some(10.0 / 12.0));
-        assert_eq!(auroc(&[2.0], &[2.0, 2.0]), Some(0.5));
-        assert_eq!(auroc(&[], &[1.0]), None);
+        let scores = [
+            (3.0, (1, 0)),
+            (4.0, (2, 1)),
+            (5.0, (1, 0)),
+            (1.0, (0, 1)),
+            (2.0, (0, 1)),
+        ];
+        assert_eq!(auroc(&scores), Some(10.0 / 12.0));
+        assert_eq!(auroc(&[(2.0, (1, 2))]), Some(0.5));
+        assert_eq!(auroc(&[(1.0, (0, 1))]), None);
         let a = [1, 2, 3, 4, 5, 5, 2, 1];
         let b = [1, 2, 3, 4, 4, 5, 4, 2];
-        let pairs: Vec<(i64, i64)> = a.into_iter().zip(b).collect();
+        let pairs: Vec<((i64, i64), i64)> = a.into_iter().zip(b).map(|pair| (pair, 1)).collect();
         let found = kappa(&pairs).unwrap();
         assert!((found - 0.813_953_488).abs() < 1e-6, "{found}");
-        assert_eq!(kappa(&[(3, 3), (3, 3)]), None);
+        assert_eq!(kappa(&[((3, 3), 2)]), None);
     }
 }

@@ -283,7 +283,6 @@ impl Figures {
         Ok(Figures {
             documents: DocumentFigures::load(store).await?,
             validators: store.validator_counts().await?,
-            agreement: Agreement::of(&store.opinions().await?),
             team: TeamFigures::load(store, &Filter::default()).await?,
             fields: store.field_counts(&in_dataset, MOST_NAMED).await?,
             ..Figures::of(store.totals(super::roots::ROOTS, MOST_POINTS).await?)
@@ -341,7 +340,7 @@ impl Figures {
             scores: scores(&tasks.scores),
             documents: DocumentFigures::default(),
             validators: Vec::new(),
-            agreement: Agreement::default(),
+            agreement: Agreement::of(&tasks.opinions),
             team: TeamFigures::default(),
             fields: Vec::new(),
             roots: root_counts(&tasks.roots, tasks.rootless),

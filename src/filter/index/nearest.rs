@@ -17,6 +17,8 @@ use std::ops::Range;
 const STEPS: u32 = 254;
 /// Texts among which those that share enough words are looked for at once.
 const BLOCK: usize = 64;
+/// Texts that are compared first, for each that is wanted.
+const FIRST: usize = 8;
 
 /// Buffers that searches of one thread reuse.
 #[derive(Default)]
@@ -95,12 +97,15 @@ impl Index {
                 found: Vec::with_capacity(count + 1),
             };
             self.overlaps.count(&tokens, within, shared);
-            // Texts that share as many words as this are compared, or will be now.
+            // Those that share as many words as this, and then all others that may be among the best.
+            let mut from = shared_by(shared, FIRST * count);
             let mut done = u32::from(MANY) + 1;
-            let mut from = (length / 2).clamp(1, u32::from(MANY));
             loop {
                 candidates.find(shared, from..done, |position| {
-                    bound(shared[position], length, self.entries[position].length)
+                    let other = self.entries[position].length;
+                    let shared = most_shared(shared[position], length, other);
+                    best.may_have(shared, length + other)
+                        .then(|| bound(shared, length + other))
                 });
                 for &(bound, position) in &candidates.ordered {
                     if best.is_out_of_reach(bound) {
@@ -124,23 +129,18 @@ impl Index {
                     });
                 }
                 done = from;
-                from = match best.least_shared(length) {
-                    Some(least) => least,
-                    None if done > 8 => done * 3 / 4,
-                    None => done - 1,
-                };
-                if from.max(1) >= done {
+                from = best.least_shared(length);
+                if from >= done {
                     return best.found;
                 }
-                from = from.max(1);
             }
         })
     }
 }
 
 impl Candidates {
-    /// Finds the texts that share so many words, and orders them by their bounds.
-    fn find(&mut self, shared: &[u8], wanted: Range<u32>, bound: impl Fn(usize) -> u8) {
+    /// Finds the texts that share so many words and have a bound, and orders them by it.
+    fn find(&mut self, shared: &[u8], wanted: Range<u32>, bound: impl Fn(usize) -> Option<u8>) {
         self.found.clear();
         let mut counts = [0; 256];
         for (block, some) in (0..).step_by(BLOCK).zip(shared.chunks(BLOCK)) {
@@ -149,8 +149,9 @@ impl Candidates {
                 continue;
             }
             for (position, &count) in (block..).zip(some) {
-                if wanted.contains(&u32::from(count)) {
-                    let bound = bound(position);
+                if wanted.contains(&u32::from(count))
+                    && let Some(bound) = bound(position)
+                {
                     counts[bound as usize] += 1;
                     self.found.push((bound, position as u32));
                 }
@@ -172,11 +173,28 @@ impl Candidates {
     }
 }
 
-/// The smallest b for which the score of two texts of these lengths is surely below b / [`STEPS`].
-fn bound(shared: u8, length: u32, other: u32) -> u8 {
-    let shared = u64::from(most_shared(shared, length, other));
-    let total = u64::from(length + other);
-    (1 + 2 * shared * u64::from(STEPS) / total) as u8
+/// The most words that so many texts, at least, share with a query each; at least one.
+fn shared_by(shared: &[u8], texts: usize) -> u32 {
+    // Neighbors have the same counts, and adding to the same number twice waits for the first.
+    let mut counts = [[0_usize; 256]; 4];
+    for some in shared.chunks(4) {
+        for (counts, &count) in counts.iter_mut().zip(some) {
+            counts[count as usize] += 1;
+        }
+    }
+    let mut found = 0;
+    (1..256)
+        .rev()
+        .find(|&count| {
+            found += counts.iter().map(|counts| counts[count]).sum::<usize>();
+            found >= texts
+        })
+        .map_or(1, |count| count as u32)
+}
+
+/// The smallest b for which the score of two texts is surely below b / [`STEPS`].
+fn bound(shared: u32, total: u32) -> u8 {
+    (1 + 2 * u64::from(shared) * u64::from(STEPS) / u64::from(total)) as u8
 }
 
 /// The most words that two texts of lengths `a` and `b` can share, given the saturating count.
@@ -219,17 +237,25 @@ impl TopMatches {
         })
     }
 
-    /// The fewest words that a text shares which is among the best, with a query of `length` words;
-    /// none if any text may be.
-    fn least_shared(&self, length: u32) -> Option<u32> {
-        let worst = self.worst()?;
+    /// Whether a text that shares so many words can be among the best; `total` is its number of
+    /// words plus that of the query.
+    fn may_have(&self, shared: u32, total: u32) -> bool {
+        self.worst()
+            .is_none_or(|worst| RougeL { lcs: shared, total } >= worst.score)
+    }
+
+    /// The fewest words that a text shares which can be among the best, with a query of `length`
+    /// words.
+    fn least_shared(&self, length: u32) -> u32 {
+        let Some(worst) = self.worst() else { return 1 };
         // A text has at least the words that it shares.
         let highest = |shared: u32| RougeL {
             lcs: shared.min(length),
             total: length + shared,
         };
-        let fewest = (1..u32::from(MANY)).find(|&shared| highest(shared) >= worst.score);
-        Some(fewest.unwrap_or(u32::from(MANY)))
+        (1..u32::from(MANY))
+            .find(|&shared| highest(shared) >= worst.score)
+            .unwrap_or(u32::from(MANY))
     }
 
     fn add(&mut self, neighbor: SimilarText) {

@@ -19,10 +19,11 @@ use sqlx::{Connection, SqliteConnection};
 use tokio::task::{JoinHandle, spawn_blocking};
 
 use self::count::TaskRows;
+use super::opinions::OpinionTally;
 use crate::store::{Result, Store};
 
 /// Grows with each change to what is counted, or how, apart from roots.
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 
 /// The most blocks that are read and not yet counted.
 const MOST_WAITING: usize = 4;
@@ -75,6 +76,8 @@ pub struct TaskTally {
     pub long_labels: i64,
     /// Instances by judge and score; the score is empty if it was unreadable.
     pub scores: BTreeMap<String, Counts>,
+    /// What judges and people said of the same instances, also of rejected tasks.
+    pub opinions: OpinionTally,
     /// Tasks by root verb and object; the object is empty if there is none.
     pub roots: BTreeMap<String, Counts>,
     /// Tasks without a root verb.
@@ -93,13 +96,13 @@ pub struct CandidateTally {
     pub bits: u32,
 }
 
-fn add<K: Ord>(into: &mut BTreeMap<K, i64>, from: BTreeMap<K, i64>) {
+pub(super) fn add<K: Ord>(into: &mut BTreeMap<K, i64>, from: BTreeMap<K, i64>) {
     for (key, count) in from {
         *into.entry(key).or_default() += count;
     }
 }
 
-fn add_nested<K: Ord>(into: &mut BTreeMap<K, Counts>, from: BTreeMap<K, Counts>) {
+pub(super) fn add_nested<K: Ord>(into: &mut BTreeMap<K, Counts>, from: BTreeMap<K, Counts>) {
     for (key, counts) in from {
         add(into.entry(key).or_default(), counts);
     }
@@ -125,6 +128,7 @@ impl Tally for TaskTally {
         add(&mut self.labels, other.labels);
         self.long_labels += other.long_labels;
         add_nested(&mut self.scores, other.scores);
+        self.opinions.merge(other.opinions);
         add_nested(&mut self.roots, other.roots);
         self.rootless += other.rootless;
     }

@@ -8,6 +8,7 @@ use sqlx::SqliteConnection;
 use super::{CandidateTally, Roots, TaskTally};
 use crate::store::Result;
 use crate::store::query::filter::LONGEST_LABEL;
+use crate::store::query::opinions;
 use crate::store::rows::rows_of;
 use crate::task::{Origin, Review};
 
@@ -32,7 +33,8 @@ pub(super) struct TaskRows {
     tasks: String,
     /// A JSON array of [`TallyInstanceRow`].
     instances: String,
-    scores: Vec<ScoreRow>,
+    /// As [`opinions::read`] returns them.
+    opinions: String,
 }
 
 /// `origin`, `review`, `length`, the start of the instruction unless the task was rejected,
@@ -58,12 +60,6 @@ struct TallyInstanceRow<'a>(
     i64,
     #[serde(borrow)] Option<Cow<'a, str>>,
 );
-
-struct ScoreRow {
-    model: String,
-    score: String,
-    instances: i64,
-}
 
 impl TaskRows {
     pub async fn read(connection: &mut SqliteConnection, block: i64) -> Result<TaskRows> {
@@ -113,26 +109,11 @@ impl TaskRows {
         )
         .fetch_one(&mut *connection)
         .await?;
-        let scores = sqlx::query_as!(
-            ScoreRow,
-            r#"
-            SELECT
-                judged.model AS "model!", coalesce(CAST(judged.score AS TEXT), '') AS "score!: String",
-                count(*) AS "instances!: i64"
-            FROM judged
-            JOIN task ON task.id = judged.task_id
-            WHERE task.id BETWEEN ? AND ? AND task.review <> 'rejected'
-            GROUP BY 1, 2
-            "#,
-            first,
-            last
-        )
-        .fetch_all(connection)
-        .await?;
+        let opinions = opinions::read(connection, first, last).await?;
         Ok(TaskRows {
             tasks,
             instances,
-            scores,
+            opinions,
         })
     }
 
@@ -164,10 +145,7 @@ impl TaskRows {
             }
         }
         count_instances(&mut tally, rows_of(&self.instances)?);
-        for row in self.scores {
-            let scores = tally.scores.entry(row.model).or_default();
-            scores.insert(row.score, row.instances);
-        }
+        opinions::count(&mut tally, &self.opinions)?;
         Ok(tally)
     }
 }
