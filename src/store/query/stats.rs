@@ -113,7 +113,8 @@ async fn held_out(connection: &mut SqliteConnection) -> Result<i64> {
     .await?)
 }
 
-/// Counts what was rescued. The history has a rescue as the import of a task that a model wrote.
+/// Counts what was rescued. The history has a rescue as the import of a task that a model wrote; no
+/// round admitted it, which leaves few to look up there.
 async fn rescued(connection: &mut SqliteConnection) -> Result<i64> {
     Ok(sqlx::query_scalar!(
         r#"
@@ -122,6 +123,7 @@ async fn rescued(connection: &mut SqliteConnection) -> Result<i64> {
         JOIN task ON task.id = revision.task_id
         WHERE revision.action = 'import'
             AND task.origin = 'machine'
+            AND task.round IS NULL
             AND NOT EXISTS (SELECT 1 FROM withdrawn WHERE withdrawn.task_id = task.id)
         "#
     )
