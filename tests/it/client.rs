@@ -308,11 +308,11 @@ fn the_concurrency_limit_grows_falls_on_429_and_recovers() {
     assert!(before > 30, "it grows quickly: {before}");
     let within = peak(250, 400);
     assert!(within <= 9, "it falls: {within}");
+    // By one in eight answers at most.
+    let soon = peak(400, 450);
+    assert!(soon < 30, "it recovers step by step: {soon}");
     let after = peak(600, asked.len().min(900));
-    assert!(
-        after > within + 2 && after < 50,
-        "it recovers step by step: {after}"
-    );
+    assert!(after > within + 2, "it recovers: {after}");
     // After the limit fell, few requests were refused.
     let refused = asked[250..400].iter().filter(|a| a.in_flight > 4).count();
     assert!(refused < 40, "{refused}");
