@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 
-use crate::store::query::opinions::OpinionTally;
+use crate::store::query::tally::opinions::OpinionTally;
 use crate::text::{counted, one_line};
 
 /// The most pairs of judges that are compared.

@@ -1,8 +1,8 @@
 //! Finds the most similar texts, also below the threshold.
 //!
 //! There, rare words exclude nothing. So the words shared with every text are counted
-//! ([`Overlaps`]), which bounds ROUGE-L from above. Texts that share most are compared first, in the
-//! order of their bounds, until no text that shares fewer words can be among the best.
+//! ([`Overlaps`]), which bounds ROUGE-L from above. Texts that share most are compared first, in
+//! the order of their bounds, until no text that shares fewer words can be among the best.
 //!
 //! [`Overlaps`]: super::overlap::Overlaps
 
@@ -97,7 +97,7 @@ impl Index {
                 found: Vec::with_capacity(count + 1),
             };
             self.overlaps.count(&tokens, within, shared);
-            // Those that share as many words as this, and then all others that may be among the best.
+            // Those that share as many words as this, then all others that may be among the best.
             let mut from = shared_by(shared, FIRST * count);
             let mut done = u32::from(MANY) + 1;
             loop {

@@ -13,7 +13,6 @@ pub mod filter;
 pub mod fts;
 pub mod list;
 pub mod neighbor;
-pub mod opinions;
 pub mod provenance;
 pub(super) mod query_plan;
 pub mod search;

@@ -7,6 +7,7 @@
 //! others are writing or the disk is full, the next call counts again.
 
 mod count;
+pub mod opinions;
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -19,7 +20,7 @@ use sqlx::{Connection, SqliteConnection};
 use tokio::task::{JoinHandle, spawn_blocking};
 
 use self::count::TaskRows;
-use super::opinions::OpinionTally;
+use self::opinions::OpinionTally;
 use crate::store::{Result, Store};
 
 /// Grows with each change to what is counted, or how, apart from roots.

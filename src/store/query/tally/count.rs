@@ -5,10 +5,9 @@ use std::{borrow::Cow, collections::HashSet};
 use serde::Deserialize;
 use sqlx::SqliteConnection;
 
-use super::{CandidateTally, Roots, TaskTally};
+use super::{CandidateTally, Roots, TaskTally, opinions};
 use crate::store::Result;
 use crate::store::query::filter::LONGEST_LABEL;
-use crate::store::query::opinions;
 use crate::store::rows::rows_of;
 use crate::task::{Origin, Review};
 

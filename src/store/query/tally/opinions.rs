@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use sqlx::SqliteConnection;
 
-use super::tally::{Counts, TaskTally, add, add_nested};
+use super::{Counts, TaskTally, add, add_nested};
 use crate::store::Result;
 
 /// Counts of what judges and people said of the same instances. What ewe's own commands rejected is
