@@ -9,13 +9,16 @@ use sqlx::SqliteConnection;
 use super::{Counts, TaskTally, add, add_nested};
 use crate::store::Result;
 
+/// By score, how many instances are of accepted tasks, and how many of rejected ones.
+type Reviewed = BTreeMap<String, (i64, i64)>;
+
 /// Counts of what judges and people said of the same instances. What ewe's own commands rejected is
 /// no person's opinion.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct OpinionTally {
     /// Instances that a person reviewed by judge, criterion and score, the criterion empty for the
     /// whole score: how many are of accepted tasks, and how many of rejected ones.
-    pub reviewed: BTreeMap<String, BTreeMap<String, BTreeMap<String, (i64, i64)>>>,
+    pub reviewed: BTreeMap<String, BTreeMap<String, Reviewed>>,
     /// Instances that two judges scored, by the one, the other, and both scores, rounded, as in
     /// `4 5`.
     pub both: BTreeMap<String, BTreeMap<String, Counts>>,
