@@ -86,8 +86,8 @@ class Requests:
 
 
 def with_ewe(prompts, tokens, folder, sampled=True, batch=64):
-    """Completes prompts. Returns the texts, the seconds of the whole process, and its own
-    statistics."""
+    """Completes prompts. Returns the texts, the seconds of the whole process, and the line of its
+    own statistics."""
     source, out = folder / "prompts.jsonl", folder / "out.jsonl"
     source.write_text("".join(json.dumps({"prompt": text}) + "\n" for text in prompts))
     options = ["--max-tokens", tokens, "--max-batch", batch, "--ignore-eos"]
@@ -96,7 +96,7 @@ def with_ewe(prompts, tokens, folder, sampled=True, batch=64):
     else:
         options += ["--temperature", 0]
     start = time.perf_counter()
-    said = ewe("complete", "--model", MODEL, "--prompts", source, "--out", out, *options).stderr
+    said = ewe("complete", "--model", MODEL, "--prompts", source, "--out", out, *options).stderr.strip().splitlines()[-1]
     seconds = time.perf_counter() - start
     rows = [json.loads(line) for line in out.open()]
     assert all(row["completion_tokens"] == tokens for row in rows)
@@ -175,7 +175,7 @@ def shared(requests, prompts, peer, folder, turns):
             theirs = peer.seconds(some, tokens, best)
             pairs.append((ours, theirs))
             print(f"  ewe {len(some) / ours:.2f} prompts/s, transformers {len(some) / theirs:.2f} at batch {best}", flush=True)
-        print(f"  {said.strip().splitlines()[-1]}")
+        print(f"  {said}")
         print(f"  {name}: median ratio {median_ratio(pairs):.2f}")
 
 
@@ -204,9 +204,8 @@ def step(prompts, folder, turns):
         some = prompts[:batch]
         for _ in range(turns):
             said = with_ewe(some, TOKENS, folder, batch=batch)[2]
-            line = said.strip().splitlines()[-1]
-            part = lambda name: float(line.split(f"{name} ")[1].split(" s")[0])
-            steps = int(line.split(" steps")[0].split("(")[-1])
+            part = lambda name: float(said.split(f"{name} ")[1].split(" s")[0])
+            steps = int(said.split(" steps")[0].split("(")[-1])
             ours = (part("model") + part("sampling")) / steps
             with torch.no_grad():
                 bare()
@@ -230,7 +229,7 @@ def prefill(prompts, folder, turns):
     rates = {rows: products(rows, head=False) for rows in (256, 512, 1024, 2048)}
     shares = []
     for _ in range(turns):
-        said = with_ewe(prompts, 1, folder)[2].strip().splitlines()[-1]
+        said = with_ewe(prompts, 1, folder)[2]
         reused, tokens = (int(word.replace(",", "")) for word in said.split("; ")[-1].split(" prompt")[0].split(" of "))
         seconds = float(said.split("prompts ")[1].split(" s")[0])
         with torch.no_grad():
@@ -274,7 +273,7 @@ def llama(prompts, folder, turns):
             for _ in range(turns):
                 _, ours, said = with_ewe(some, TOKENS, folder, batch=count)
                 # `96 tokens in 2.62 s, …`, from when the model is loaded.
-                alone = float(said.strip().splitlines()[-1].split(" tokens in ")[1].split(" s")[0])
+                alone = float(said.split(" tokens in ")[1].split(" s")[0])
                 theirs = peer.seconds(some, TOKENS)
                 pairs.append((ours, theirs))
                 loaded.append((alone, theirs))

@@ -122,15 +122,6 @@ impl PostingList {
         }
     }
 
-    /// Sorts the postings of a list that is complete, unless it is short, and keeps no room for
-    /// others.
-    fn finish(&mut self) {
-        if self.postings.len() >= UNSETTLED {
-            self.settle();
-        }
-        self.postings.shrink_to_fit();
-    }
-
     fn clear(&mut self) {
         self.postings.clear();
         (self.settled, self.settled_end) = (0, 0);
@@ -249,98 +240,6 @@ impl Listed {
             digest: Signature::new(tokens).digest(),
         }
     }
-}
-
-/// Calls `put` for each posting of a text. `is_paired`: whether it is in the buckets of lists that
-/// are split.
-#[inline(always)]
-fn each_posting(
-    buckets: &[Buckets],
-    is_paired: bool,
-    entry: u32,
-    text: &Listed,
-    mut put: impl FnMut(ListNumber, Posting),
-) {
-    let tokens = &text.tokens;
-    let posting = |place| Posting::new(entry, text.length, place, text.digest);
-    for (place, &token) in (0..text.prefix).zip(tokens) {
-        let buckets = buckets[token as usize];
-        if buckets.bits == 0 || !is_paired {
-            put(ListNumber(token), posting(place));
-            continue;
-        }
-        for (second, &other) in (place + 1..=text.prefix).zip(&tokens[place as usize + 1..]) {
-            let bucket = buckets.of(other) as u32;
-            put(ListNumber(bucket | ListNumber::PAIR), posting(second - 1));
-        }
-    }
-}
-
-/// The lists that one thread fills when all texts are indexed again.
-struct Share<'a> {
-    lists: &'a mut [PostingList],
-    first_list: u32,
-    pairs: &'a mut [PostingList],
-    first_pair: u32,
-}
-
-impl Share<'_> {
-    /// Appends a posting to its list, if that is one of these.
-    #[inline(always)]
-    fn put(&mut self, number: ListNumber, posting: Posting) {
-        let (lists, first) = match number.0 & ListNumber::PAIR {
-            0 => (&mut *self.lists, self.first_list),
-            _ => (&mut *self.pairs, self.first_pair),
-        };
-        // A number before the first becomes one behind the last.
-        let place = (number.0 & !ListNumber::PAIR).wrapping_sub(first);
-        if let Some(list) = lists.get_mut(place as usize) {
-            list.postings.push(posting);
-        }
-    }
-}
-
-/// Divides lists and pairs into one share for each thread. `ends` says where the lists of each end;
-/// pairs are about equally long.
-fn shares<'a>(
-    mut lists: &'a mut [PostingList],
-    mut pairs: &'a mut [PostingList],
-    ends: &[usize],
-) -> Vec<Share<'a>> {
-    let of_pairs = pairs.len().div_ceil(ends.len());
-    let (mut first_list, mut first_pair) = (0, 0);
-    let mut share = |&end: &usize| {
-        let (own_lists, other_lists) = std::mem::take(&mut lists).split_at_mut(end - first_list);
-        let rest = std::mem::take(&mut pairs);
-        let (own_pairs, other_pairs) = rest.split_at_mut(of_pairs.min(rest.len()));
-        (lists, pairs) = (other_lists, other_pairs);
-        let share = Share {
-            first_list: first_list as u32,
-            first_pair: first_pair as u32,
-            lists: own_lists,
-            pairs: own_pairs,
-        };
-        first_list = end;
-        first_pair += share.pairs.len();
-        share
-    };
-    ends.iter().map(&mut share).collect()
-}
-
-/// Where each of so many parts of a slice ends, so that their weights are about the same. The last
-/// ends where the slice does.
-fn fair_ends(weights: &[u32], parts: usize) -> Vec<usize> {
-    let total: u64 = weights.iter().map(|&weight| u64::from(weight)).sum();
-    let mut ends = Vec::with_capacity(parts);
-    let mut sum = 0;
-    for (end, &weight) in (1..).zip(weights) {
-        sum += u64::from(weight);
-        while ends.len() + 1 < parts && sum * parts as u64 >= total * (ends.len() as u64 + 1) {
-            ends.push(end);
-        }
-    }
-    ends.resize(parts, weights.len());
-    ends
 }
 
 /// Posting lists by token, and the order of tokens.
@@ -476,40 +375,40 @@ impl PrefixIndex {
 
     /// Adds postings for the prefix of a text.
     fn list(&mut self, entry: u32, text: &Listed) {
-        self.count(text);
-        let is_paired = self.is_paired(text.length);
-        let (lists, pairs) = (&mut self.lists, &mut self.pairs);
-        each_posting(&self.buckets, is_paired, entry, text, |number, posting| {
-            match number.0 & ListNumber::PAIR {
-                0 => lists[number.0 as usize].push(posting),
-                _ => pairs[(number.0 ^ ListNumber::PAIR) as usize].push(posting),
-            }
-        });
-    }
-
-    /// Counts a text for each token of its prefix.
-    fn count(&mut self, text: &Listed) {
-        for &token in text.tokens.iter().take(text.prefix as usize) {
+        let &Listed {
+            ref tokens,
+            length,
+            prefix,
+            digest,
+        } = text;
+        let posting = |place| Posting::new(entry, length, place, digest);
+        let is_paired = self.is_paired(length);
+        for (place, &token) in (0..prefix).zip(tokens) {
             self.listed[token as usize] += 1;
+            let buckets = self.buckets[token as usize];
+            if buckets.bits == 0 || !is_paired {
+                self.lists[token as usize].push(posting(place));
+                continue;
+            }
+            for (second, &other) in (place + 1..=prefix).zip(&tokens[place as usize + 1..]) {
+                self.pairs[buckets.of(other)].push(posting(second - 1));
+            }
         }
     }
 
     /// Orders tokens by their current frequency and indexes all texts again. `tokens(entry,
     /// buffer)` writes the tokens of a text into the buffer.
     pub fn renew(&mut self, entries: u32, tokens: impl Fn(u32, &mut Vec<u32>) + Sync) {
-        /// Texts that are prepared before they are listed, both on all cores.
+        /// Texts that are prepared on all cores before one of them lists them.
         const AT_ONCE: usize = 1 << 14;
         let mut order: Vec<u32> = (0..self.frequency.len() as u32).collect();
-        order.par_sort_by_key(|&token| self.frequency[token as usize]);
+        order.sort_by_key(|&token| self.frequency[token as usize]);
         for (rank, token) in (0..).zip(order) {
             self.rank[token as usize] = rank;
         }
         self.next_rank = -1;
-        self.lists.par_iter_mut().for_each(PostingList::clear);
-        let unsplit = self.split();
-        let ends = fair_ends(&unsplit, rayon::current_num_threads());
-        let (mut lists, mut pairs) = (std::mem::take(&mut self.lists), std::mem::take(&mut self.pairs));
-        let mut shares = shares(&mut lists, &mut pairs, &ends);
+        self.lists.iter_mut().for_each(PostingList::clear);
+        self.split();
         for first in (0..entries).step_by(AT_ONCE) {
             let some = first..entries.min(first + AT_ONCE as u32);
             let prepared: Vec<Listed> = some
@@ -521,76 +420,30 @@ impl PrefixIndex {
                     Listed::new(buffer, self.threshold)
                 })
                 .collect();
-            prepared.iter().for_each(|text| self.count(text));
-            // Each thread goes through all texts, and waits for memory only at its own lists.
-            shares.par_iter_mut().for_each(|share| {
-                for (entry, text) in some.clone().zip(&prepared) {
-                    let is_paired = self.is_paired(text.length);
-                    each_posting(&self.buckets, is_paired, entry, text, |number, posting| {
-                        share.put(number, posting);
-                    });
-                }
-            });
+            for (entry, text) in some.zip(&prepared) {
+                self.list(entry, text);
+            }
         }
-        lists
-            .par_iter_mut()
-            .chain(&mut pairs)
-            .for_each(PostingList::finish);
-        (self.lists, self.pairs) = (lists, pairs);
+        self.lists
+            .iter_mut()
+            .chain(&mut self.pairs)
+            .for_each(|list| list.postings.shrink_to_fit());
     }
 
     /// Splits the lists that were long. Their number of texts is that of the order before, which is
-    /// much like this one. Returns that of each list that is not split, and 0 of the others.
-    fn split(&mut self) -> Vec<u32> {
+    /// much like this one.
+    fn split(&mut self) {
         self.pairs.clear();
         let mut start = 0;
-        let mut unsplit = self.listed.clone();
-        for ((buckets, listed), unsplit) in self.buckets.iter_mut().zip(&mut self.listed).zip(&mut unsplit) {
+        for (buckets, listed) in self.buckets.iter_mut().zip(&mut self.listed) {
             *buckets = Buckets::default();
             if *listed >= SPLIT {
                 let bits = (*listed / OF_BUCKET).ilog2().clamp(1, 24) as u8;
                 *buckets = Buckets { start, bits };
                 start += 1 << bits;
-                *unsplit = 0;
             }
             *listed = 0;
         }
         self.pairs.resize_with(start as usize, PostingList::default);
-        unsplit
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn parts_of_equal_weight() {
-        assert_eq!(fair_ends(&[1, 1, 1, 1], 2), [2, 4]);
-        assert_eq!(fair_ends(&[8, 1, 1, 1, 1], 3), [1, 1, 5]);
-        assert_eq!(fair_ends(&[0, 0, 0], 2), [1, 3]);
-        assert_eq!(fair_ends(&[], 2), [0, 0]);
-        assert_eq!(fair_ends(&[5], 4), [1, 1, 1, 1]);
-        assert_eq!(fair_ends(&[1, 2, 3], 1), [3]);
-    }
-
-    #[test]
-    fn every_list_is_in_one_share() {
-        for (count, of_pairs, parts) in [(0, 0, 2), (1, 5, 3), (10, 0, 4), (10, 7, 3), (2, 3, 8)] {
-            let mut lists: Vec<PostingList> = (0..count).map(|_| PostingList::default()).collect();
-            let mut pairs: Vec<PostingList> = (0..of_pairs).map(|_| PostingList::default()).collect();
-            let ends = fair_ends(&vec![1; count], parts);
-            let posting = Posting::new(0, 1, 0, 0);
-            for share in &mut shares(&mut lists, &mut pairs, &ends) {
-                (0..count as u32).for_each(|n| share.put(ListNumber(n), posting));
-                (0..of_pairs as u32).for_each(|n| share.put(ListNumber(n | ListNumber::PAIR), posting));
-            }
-            let all = lists.iter().chain(&pairs);
-            assert!(
-                all.clone().all(|list| list.postings.len() == 1),
-                "{count}, {of_pairs}, {parts}"
-            );
-            assert_eq!(all.count(), count + of_pairs);
-        }
     }
 }
